@@ -1,0 +1,1 @@
+"""What can answer: base models, adapters and the names they are called by."""

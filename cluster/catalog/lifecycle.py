@@ -1,0 +1,34 @@
+"""The states of an adapter and the moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from cluster.lifecycle import Lifecycle
+
+
+class AdapterState(StrEnum):
+    STORED = "stored"
+    VALIDATED = "validated"
+    PUBLISHING = "publishing"
+    PUBLISHED = "published"
+    RETIRED = "retired"
+    FAILED = "failed"
+
+
+S = AdapterState
+
+ADAPTER_LIFECYCLE: Lifecycle[AdapterState] = Lifecycle(
+    "adapter",
+    {
+        S.STORED: frozenset({S.VALIDATED, S.FAILED, S.RETIRED}),
+        S.VALIDATED: frozenset({S.PUBLISHING, S.FAILED, S.RETIRED}),
+        S.PUBLISHING: frozenset({S.PUBLISHED, S.FAILED, S.RETIRED}),
+        S.PUBLISHED: frozenset({S.PUBLISHING, S.RETIRED, S.FAILED}),
+        S.RETIRED: frozenset(),
+        S.FAILED: frozenset({S.PUBLISHING, S.RETIRED}),
+    },
+)
+
+WANTED = frozenset({S.PUBLISHING, S.PUBLISHED})
+"""States in which every replica of the base model should hold the adapter."""

@@ -1,0 +1,133 @@
+"""The process's settings, read from the environment once.
+
+Every field `x` is the environment variable `LORIKEET_X`. Nothing set means one machine with
+embedded stores below `home`; a cluster sets the three URLs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster.errors import ConfigurationError
+
+
+class RedisFault(StrEnum):
+    """What admission does while Redis is away."""
+
+    LOCAL = "local"
+    """Limit by this process's own estimate."""
+    REFUSE = "refuse"
+    """Answer 503 with Retry-After."""
+
+
+class Settings(BaseSettings):
+    """Where things are kept and how much is allowed. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="LORIKEET_", frozen=True, extra="ignore")
+
+    home: Path = Path("~/.lorikeet")
+    database_url: str | None = None
+    """SQLAlchemy async URL; None means SQLite in `home`."""
+    redis_url: str | None = None
+    """`redis://` or `unix://`; None means a redis-server child of this product."""
+    artifacts_url: str | None = None
+    """fsspec URL of a folder that every node reaches; None means `home`/artifacts."""
+    internal_token: SecretStr | None = None
+    """Shared by routers and replicas that talk over TCP; None means a file in `home`."""
+
+    request_timeout: float = Field(600.0, gt=0)
+    first_token_retries: int = Field(2, ge=0, le=10)
+    replica_wait: float = Field(15.0, ge=0)
+    """How long a request waits for a replica while a model has none."""
+    body_max_bytes: int = Field(16 * 2**20, ge=1024)
+    upload_max_bytes: int = Field(512 * 2**20, ge=1024)
+    redis_fault: RedisFault = RedisFault.LOCAL
+    key_cache_seconds: float = Field(30.0, ge=0)
+
+    train_workers: int = Field(1, ge=1)
+    """Workers of a job that does not ask for a number."""
+    train_cpus_per_worker: float = Field(0.5, gt=0)
+    train_gpus_per_worker: float | None = Field(None, ge=0)
+    """None means one GPU a worker where the cluster has any, else none."""
+    train_concurrent_jobs: int = Field(1, ge=1)
+    train_max_attempts: int = Field(3, ge=1)
+    train_timeout: float = Field(24 * 3600.0, gt=0)
+    train_heartbeat_timeout: float = Field(120.0, gt=0)
+    """A running job silent for so long is taken for dead."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _async_driver(self) -> Self:
+        url = self.database_url
+        if url is not None and not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
+            raise ValueError(
+                "database_url must begin with sqlite+aiosqlite:// or postgresql+asyncpg://"
+            )
+        return self
+
+    @property
+    def sql_url(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.home / 'lorikeet.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        return self.artifacts_url or (self.home / "artifacts").as_uri()
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded server's socket. Used only where `redis_url` is None."""
+        return self.home / "redis" / "redis.sock"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    def token(self) -> str:
+        """The internal token, made on first use where none is configured."""
+        if self.internal_token is not None:
+            return self.internal_token.get_secret_value()
+        path = self.home / "internal.token"
+        if not path.exists():
+            write_secret(path, secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner reads. The first of several writers wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(text + "\n")
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises ConfigurationError naming each wrong variable and its value.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigurationError(wrong) from error

@@ -1,0 +1,42 @@
+"""The Redis client and the name of every key in it, in one place."""
+
+from __future__ import annotations
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+CATALOG_VERSION = "lorikeet:catalog:version"
+CATALOG_CHANNEL = "lorikeet:catalog"
+"""Published with the new version whenever a model, an adapter or an alias changes."""
+KEYS_CHANNEL = "lorikeet:keys"
+"""Published with a key's hash when it is revoked or changed."""
+REPLICA_CHANNEL = "lorikeet:replicas"
+"""Published with a model's name when one of its replicas comes, goes, loads or unloads."""
+USAGE_STREAM = "lorikeet:usage"
+USAGE_GROUP = "recorder"
+
+
+def replica_key(model: str, replica: str) -> str:
+    return f"lorikeet:replica:{model}:{replica}"
+
+
+def job_channel(job_id: str) -> str:
+    return f"lorikeet:job:{job_id}"
+
+
+def limits_key(organization: str) -> str:
+    return f"lorikeet:limits:{{{organization}}}"
+
+
+def connect(url: str, *, timeout: float = 1.0) -> Redis:
+    """A client of `url`. Opens no connection yet; calls fail within about `timeout` seconds."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=32,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 1),
+    )
+    return Redis(connection_pool=pool)

@@ -1,0 +1,244 @@
+"""The tables. Every tenant's row carries `organization_id`; every query filters by it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC time on every database; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        assert value is None or value.tzinfo is not None, "times are aware"
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Row(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, datetime: Moment, str: String(255)}
+
+
+class Plan(Row):
+    """Limits of an organization. A missing number is no limit."""
+
+    __tablename__ = "plans"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    requests_per_minute: Mapped[int | None]
+    requests_per_day: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+    max_concurrent: Mapped[int | None]
+
+
+class Organization(Row):
+    __tablename__ = "organizations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    slug: Mapped[str] = mapped_column(unique=True)
+    plan_key: Mapped[str] = mapped_column(ForeignKey("plans.key"))
+    cache_salt: Mapped[str]
+    """Keeps one organization's prompts out of another's prefix-cache hits."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Project(Row):
+    __tablename__ = "projects"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    name: Mapped[str]
+    is_default: Mapped[bool] = mapped_column(Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ApiKey(Row):
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    prefix: Mapped[str]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class BaseModelRow(Row):
+    """A base or embedding model that a Serve application hosts, as its replicas describe it."""
+
+    __tablename__ = "base_models"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    application: Mapped[str]
+    aliases: Mapped[list[str]]
+    source: Mapped[str] = mapped_column(Text)
+    context_length: Mapped[int]
+    limits: Mapped[dict[str, Any]]
+    """What the engine takes of an adapter: `max_rank`, `target_modules`, shapes."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    removed_at: Mapped[datetime | None]
+
+
+class Adapter(Row):
+    __tablename__ = "adapters"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    base_model: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64))
+    uri: Mapped[str] = mapped_column(Text)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    rank: Mapped[int]
+    target_modules: Mapped[list[str]]
+    state: Mapped[str]
+    error: Mapped[str | None] = mapped_column(Text)
+    acknowledged: Mapped[int] = mapped_column(default=0)
+    replicas: Mapped[int] = mapped_column(default=0)
+    job_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    published_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # A retired or failed name may be given again; a live one is one adapter's.
+        Index(
+            "adapters_live_name",
+            "organization_id",
+            "name",
+            unique=True,
+            sqlite_where=text("state NOT IN ('retired', 'failed')"),
+            postgresql_where=text("state NOT IN ('retired', 'failed')"),
+        ),
+    )
+
+
+class File(Row):
+    __tablename__ = "files"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    purpose: Mapped[str]
+    filename: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    uri: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Job(Row):
+    """A fine-tune. `cluster.jobs.states` says what `state` may be and become."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    base_model: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    spec: Mapped[dict[str, Any]]
+    """`cluster.jobs.spec.TrainingSpec` as the caller gave it."""
+    resolved: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The same with every `auto` replaced by the number that the data gave."""
+    training_file_id: Mapped[str]
+    validation_file_id: Mapped[str | None]
+    suffix: Mapped[str | None]
+    request_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    submission_id: Mapped[str | None]
+    """The Ray Job of the present attempt."""
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    step: Mapped[int] = mapped_column(Integer, default=0)
+    max_steps: Mapped[int | None]
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_param: Mapped[str | None]
+    adapter_id: Mapped[str | None]
+    fine_tuned_model: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class JobEvent(Row):
+    __tablename__ = "job_events"
+    seq: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[str] = mapped_column(unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    level: Mapped[str]
+    type: Mapped[str]
+    """`message` or `metrics`."""
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class JobCheckpoint(Row):
+    __tablename__ = "job_checkpoints"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    step: Mapped[int]
+    uri: Mapped[str] = mapped_column(Text)
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (Index("job_checkpoints_step", "job_id", "step", unique=True),)
+
+
+class UsageEvent(Row):
+    """One request, whatever came of it. The primary key makes its recording happen once."""
+
+    __tablename__ = "usage_events"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(index=True)
+    project_id: Mapped[str]
+    key_id: Mapped[str]
+    endpoint: Mapped[str]
+    model: Mapped[str]
+    base_model: Mapped[str | None]
+    adapter_digest: Mapped[str | None]
+    stream: Mapped[bool] = mapped_column(Boolean)
+    status: Mapped[int]
+    error_code: Mapped[str | None]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    latency_ms: Mapped[float] = mapped_column(Float)
+    ttft_ms: Mapped[float | None] = mapped_column(Float)
+    end_user: Mapped[str | None]
+    started_at: Mapped[datetime] = mapped_column(index=True)

@@ -1,0 +1,92 @@
+"""The SQL store: one engine a process, short transactions, the schema brought up to date."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from cluster.errors import Unavailable
+from cluster.settings import Settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA_LOCK = 0x10121CEE  # any constant: it names our advisory lock in PostgreSQL
+
+
+class Database:
+    """Sessions on one SQL database. Raises Unavailable where the database is away."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = {} if sqlite else {"pool_size": 5, "max_overflow": 10}
+        options["connect_args"] = {"timeout": 30} if sqlite else {"timeout": 5}
+        self._engine = create_async_engine(url, pool_pre_ping=not sqlite, **options)
+        if sqlite:
+            event.listen(self._engine.sync_engine, "connect", _sqlite_pragmas)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncSession]:
+        """A transaction: committed at the end of the block, rolled back by an exception."""
+        try:
+            async with self._sessions.begin() as session:
+                yield session
+        except (OSError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not _is_outage(error):
+                raise
+            raise Unavailable("The database does not answer.") from error
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    words = ("locked", "unable to open", "connection", "timeout", "disk i/o")
+    return error.connection_invalidated or any(word in str(error.orig).lower() for word in words)
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+async def upgrade(settings: Settings, revision: str = "head") -> None:
+    """Bring the schema to `revision`. Processes that start together take turns."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(settings.sql_url, poolclass=NullPool)
+
+    def run(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    lock = await anyio.to_thread.run_sync(_take, settings.home / "schema.lock")
+    try:
+        async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
+            await connection.run_sync(run)
+    finally:
+        os.close(lock)
+        await engine.dispose()
+
+
+def _take(path: Path) -> int:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

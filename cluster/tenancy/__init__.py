@@ -1,0 +1,1 @@
+"""Organizations, projects, keys, plans and what they are allowed."""
