@@ -6,6 +6,8 @@ embedded stores below `home`; a cluster sets the three URLs.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 from enum import StrEnum
 from functools import lru_cache
@@ -16,6 +18,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster.errors import ConfigurationError
+
+
+SOCKET_PATH_BYTES = 107
+"""The longest path that Linux gives a unix socket."""
 
 
 class RedisFault(StrEnum):
@@ -87,7 +93,15 @@ class Settings(BaseSettings):
     @property
     def redis_socket(self) -> Path:
         """The embedded server's socket. Used only where `redis_url` is None."""
-        return self.home / "redis" / "redis.sock"
+        socket = self.home / "redis" / "redis.sock"
+        fits = len(os.fsencode(socket)) <= SOCKET_PATH_BYTES
+        return socket if fits else self.short_folder / "redis.sock"
+
+    @property
+    def short_folder(self) -> Path:
+        """A folder of this home's own for sockets, whose paths must be short. Made by its users."""
+        owner = f"{os.getuid()}:{self.home}".encode()
+        return Path("/tmp") / f"lorikeet-{hashlib.sha256(owner).hexdigest()[:8]}"
 
     @property
     def redis(self) -> str:
@@ -124,7 +138,7 @@ def settings() -> Settings:
     Raises ConfigurationError naming each wrong variable and its value.
     """
     try:
-        return Settings()  # type: ignore[call-arg]
+        return Settings()
     except ValidationError as error:
         wrong = "; ".join(
             f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"

@@ -59,7 +59,9 @@ class Journal(Protocol):
     def move(self, state: JobState) -> None:
         """Change the job's state. Raises Superseded, or Conflict for a move not in the table."""
 
-    def note(self, message: str, *, level: str = "info", data: dict[str, Any] | None = None) -> None:
+    def note(
+        self, message: str, *, level: str = "info", data: dict[str, Any] | None = None
+    ) -> None:
         """Append an event of type `message`."""
 
     def progress(self, progress: Progress) -> None:

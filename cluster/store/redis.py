@@ -13,8 +13,12 @@ KEYS_CHANNEL = "lorikeet:keys"
 """Published with a key's hash when it is revoked or changed."""
 REPLICA_CHANNEL = "lorikeet:replicas"
 """Published with a model's name when one of its replicas comes, goes, loads or unloads."""
+REPLICA_INDEX = "lorikeet:replicas:index"
+"""The keys of all replicas' records; the records themselves expire."""
 USAGE_STREAM = "lorikeet:usage"
 USAGE_GROUP = "recorder"
+USAGE_DEAD = "lorikeet:usage:dead"
+"""Usage messages that no row can be made of, each with its reason."""
 
 
 def replica_key(model: str, replica: str) -> str:
@@ -39,4 +43,4 @@ def connect(url: str, *, timeout: float = 1.0) -> Redis:
         socket_connect_timeout=timeout,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 1),
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # unlike the constructor: `aclose` then closes the pool

@@ -171,12 +171,15 @@ class Job(Row):
     validation_file_id: Mapped[str | None]
     suffix: Mapped[str | None]
     request_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    idempotency_key: Mapped[str | None]
+    """Held for a day: the same key then means the same job."""
+    request_digest: Mapped[str | None] = mapped_column(String(64))
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     submission_id: Mapped[str | None]
-    """The Ray Job of the present attempt."""
-    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
-    lease_owner: Mapped[str | None]
-    lease_until: Mapped[datetime | None]
+    """The last attempt's Ray Job, kept until it ended: that may be after the job has moved on."""
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    """Attempts lost in a row, with no new checkpoint between them."""
+    pause_requested: Mapped[bool] = mapped_column(Boolean, default=False)
     heartbeat_at: Mapped[datetime | None]
     step: Mapped[int] = mapped_column(Integer, default=0)
     max_steps: Mapped[int | None]
@@ -191,6 +194,10 @@ class Job(Row):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    __table_args__ = (
+        Index("jobs_idempotency", "organization_id", "idempotency_key", unique=True),
+    )
 
 
 class JobEvent(Row):
@@ -218,6 +225,15 @@ class JobCheckpoint(Row):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     __table_args__ = (Index("job_checkpoints_step", "job_id", "step", unique=True),)
+
+
+class LeaseRow(Row):
+    """Who may act on what only one process may act on. See `cluster.jobs.lease`."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    until: Mapped[datetime]
 
 
 class UsageEvent(Row):

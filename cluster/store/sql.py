@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import anyio.to_thread
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from cluster.errors import Unavailable
 from cluster.settings import Settings
+from cluster.store.schema import Row
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_LOCK = 0x10121CEE  # any constant: it names our advisory lock in PostgreSQL
@@ -43,7 +46,7 @@ class Database:
         try:
             async with self._sessions.begin() as session:
                 yield session
-        except (OSError, DBAPIError) as error:
+        except (OSError, DBAPIError, PoolExhausted) as error:
             if isinstance(error, DBAPIError) and not _is_outage(error):
                 raise
             raise Unavailable("The database does not answer.") from error
@@ -52,8 +55,20 @@ class Database:
         await self._engine.dispose()
 
 
+async def insert_missing(
+    session: AsyncSession, table: type[Row], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert the rows whose unique values are not there yet, and skip the others."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table.__table__).on_conflict_do_nothing()
+    await session.execute(statement, [dict(row) for row in rows])
+
+
 def _is_outage(error: DBAPIError) -> bool:
-    words = ("locked", "unable to open", "connection", "timeout", "disk i/o")
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:  # PostgreSQL: connection, resources, shutdown or start, system
+        return error.connection_invalidated or state[:2] in ("08", "53", "57", "58")
+    words = ("locked", "unable to open", "connection", "timeout", "disk i/o", "is full")
     return error.connection_invalidated or any(word in str(error.orig).lower() for word in words)
 
 

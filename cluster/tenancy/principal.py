@@ -27,6 +27,16 @@ class Limits:
     tokens_per_minute: int | None = None
     max_concurrent: int | None = None
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing is limited."""
+        return (
+            self.requests_per_minute is None
+            and self.tokens_per_minute is None
+            and self.requests_per_day is None
+            and self.max_concurrent is None
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -3,12 +3,11 @@
 from alembic import op
 import sqlalchemy as sa
 
-
 revision = '0001'
 down_revision = None
 
-
 def upgrade() -> None:
+
     op.create_table('base_models',
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('kind', sa.String(length=255), nullable=False),
@@ -19,6 +18,12 @@ def upgrade() -> None:
     sa.Column('limits', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('removed_at', sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('name')
+    )
+    op.create_table('leases',
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('owner', sa.String(length=255), nullable=False),
+    sa.Column('until', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
     op.create_table('plans',
@@ -154,11 +159,12 @@ def upgrade() -> None:
     sa.Column('validation_file_id', sa.String(length=255), nullable=True),
     sa.Column('suffix', sa.String(length=255), nullable=True),
     sa.Column('request_metadata', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('idempotency_key', sa.String(length=255), nullable=True),
+    sa.Column('request_digest', sa.String(length=64), nullable=True),
     sa.Column('attempt', sa.Integer(), nullable=False),
     sa.Column('submission_id', sa.String(length=255), nullable=True),
-    sa.Column('cancel_requested', sa.Boolean(), nullable=False),
-    sa.Column('lease_owner', sa.String(length=255), nullable=True),
-    sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('failures', sa.Integer(), nullable=False),
+    sa.Column('pause_requested', sa.Boolean(), nullable=False),
     sa.Column('heartbeat_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('step', sa.Integer(), nullable=False),
     sa.Column('max_steps', sa.Integer(), nullable=True),
@@ -180,6 +186,7 @@ def upgrade() -> None:
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_jobs_organization_id'), ['organization_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_state'), ['state'], unique=False)
+        batch_op.create_index('jobs_idempotency', ['organization_id', 'idempotency_key'], unique=True)
 
     op.create_table('job_checkpoints',
     sa.Column('id', sa.String(length=255), nullable=False),
@@ -211,9 +218,8 @@ def upgrade() -> None:
     with op.batch_alter_table('job_events', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_job_events_job_id'), ['job_id'], unique=False)
 
-
-
 def downgrade() -> None:
+
     with op.batch_alter_table('job_events', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_job_events_job_id'))
 
@@ -224,6 +230,7 @@ def downgrade() -> None:
 
     op.drop_table('job_checkpoints')
     with op.batch_alter_table('jobs', schema=None) as batch_op:
+        batch_op.drop_index('jobs_idempotency')
         batch_op.drop_index(batch_op.f('ix_jobs_state'))
         batch_op.drop_index(batch_op.f('ix_jobs_organization_id'))
 
@@ -253,4 +260,5 @@ def downgrade() -> None:
 
     op.drop_table('usage_events')
     op.drop_table('plans')
+    op.drop_table('leases')
     op.drop_table('base_models')

@@ -1,0 +1,56 @@
+"""The one chat request that every system is sent, and its bytes on the wire."""
+
+import json
+from dataclasses import dataclass
+
+TOKENS = 64
+"""Tokens that every answer has: no more, no fewer."""
+
+TOPICS = (
+    "a bird that learns to sing", "the colour of the sea", "how bread is made",
+    "a walk through the old town", "what the moon does at night", "a letter to a friend",
+    "the first snow of the year", "how a bicycle works",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a system answers: always a loopback address."""
+
+    host: str
+    port: int
+    model: str
+    key: str = "none"
+
+    @property
+    def base_url(self) -> str:
+        """The root of its OpenAI API."""
+        return f"http://{self.host}:{self.port}/v1"
+
+
+def body(model: str, topic: int, *, stream: bool, usage: bool = False) -> dict[str, object]:
+    """The JSON body: greedy, and exactly `TOKENS` long whatever the model wants to say."""
+    request: dict[str, object] = {
+        "model": model,
+        "messages": [{"role": "user", "content": f"Tell me about {TOPICS[topic % len(TOPICS)]}."}],
+        "max_tokens": TOKENS,
+        "min_tokens": TOKENS,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": stream,
+    }
+    if usage:
+        request["stream_options"] = {"include_usage": True}
+    return request
+
+
+def wire(endpoint: Endpoint, topic: int, *, stream: bool) -> bytes:
+    """A whole HTTP/1.1 request, ready to be written to a kept-alive connection."""
+    content = json.dumps(body(endpoint.model, topic, stream=stream)).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n"
+        f"Authorization: Bearer {endpoint.key}\r\nContent-Type: application/json\r\n"
+        f"Accept: {'text/event-stream' if stream else 'application/json'}\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content

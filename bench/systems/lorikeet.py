@@ -1,0 +1,55 @@
+"""Lorikeet, started as a user starts it: `lorikeet up`."""
+
+import sys
+from pathlib import Path
+
+import psutil
+
+from bench.chat import Endpoint
+from bench.systems.family import Family, free_port
+
+
+class Lorikeet:
+    """One detached Lorikeet in a home folder of its own.
+
+    Its engine settings are those of its `serve_config.yaml`, which are `Engine`'s defaults.
+    """
+
+    name = "lorikeet"
+
+    def __init__(self, home: Path, folder: Path, model: str = "budgie") -> None:
+        self.home = home
+        self.model = model
+        self.family = Family(self.name, folder)
+        self.port = free_port()
+        self.command = str(Path(sys.executable).with_name("lorikeet"))
+        self.up = False
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its front door, with the admin key that the first start wrote."""
+        key = (self.home / "admin.key").read_text().strip()
+        return Endpoint("127.0.0.1", self.port, self.model, key)
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        if not Path(self.command).is_file():
+            raise RuntimeError(f"{self.command} is not there: install the project first (make)")
+        self.up = True
+        where = ["--home", str(self.home), "--port", str(self.port)]
+        self.family.run([self.command, "up", "--detach", *where], {}, timeout=600)
+        self.family.await_ready(f"http://127.0.0.1:{self.port}/readyz")
+
+    def stop(self) -> None:
+        """Stop it by its own command, then end what that left."""
+        try:
+            if self.up:
+                down = [self.command, "down", "--home", str(self.home)]
+                self.family.run(down, {}, timeout=120)
+        finally:
+            self.up = False
+            self.family.stop()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that `lorikeet up` left running."""
+        return self.family.processes()

@@ -1,0 +1,110 @@
+"""ray.serve.llm's default OpenAI app, in a Ray instance of its own.
+
+The same file is the program (`python -m bench.systems.ray_serve_llm`, the job as JSON in its
+first argument) that the system starts.
+"""
+
+import json
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+
+import psutil
+
+from bench.chat import Endpoint
+from bench.systems.engine import Engine
+from bench.systems.family import Family, free_port
+
+LOGICAL_CPUS = 16
+"""Ray's own count of cores, so that the default deployments fit on a small machine."""
+
+
+class RayServeLlm:
+    """`build_openai_app` with one model; only what makes it fit on the machine is set."""
+
+    name = "ray-serve-llm"
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.family = Family(self.name, folder)
+        self.endpoint = Endpoint("127.0.0.1", free_port(), engine.model)
+        self.home: Path | None = None
+
+    def start(self) -> None:
+        """Start Ray and the app."""
+        # Not below the result folder: Ray's unix sockets need a short path.
+        self.home = Path(tempfile.mkdtemp(prefix="bench-ray-"))
+        token = self.home / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        engine = {**asdict(self.engine), "weights": str(self.engine.weights.resolve())}
+        job = {"engine": engine, "port": self.endpoint.port, "home": str(self.home)}
+        self.family.spawn(
+            [sys.executable, "-m", "bench.systems.ray_serve_llm", json.dumps(job)],
+            {
+                **self.engine.environment(),
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN_PATH": str(token),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                # Ray's workers are nice 15; next to a load generator that is not, that would
+                # slow this system down for a reason of the benchmark's own.
+                "RAY_worker_niceness": "0",
+            },
+        )
+        at = self.endpoint
+        self.family.await_ready(f"{at.base_url}/models")
+
+    def stop(self) -> None:
+        """End it and remove Ray's session folder."""
+        self.family.stop()
+        if self.home is not None:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Driver, Ray, proxy, replicas, engine."""
+        return self.family.processes()
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    import ray
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+    from ray.serve.llm import LLMConfig, ModelLoadingConfig, build_openai_app
+
+    job = json.loads(sys.argv[1])
+    engine = Engine(**{**job["engine"], "weights": Path(job["engine"]["weights"])})
+    ended = Event()
+    ray.init(
+        address="local",
+        num_cpus=LOGICAL_CPUS,
+        include_dashboard=False,
+        object_store_memory=200 * 2**20,
+        _temp_dir=job["home"],
+        _node_ip_address="127.0.0.1",
+    )
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        serve.start(http_options=HTTPOptions(host="127.0.0.1", port=job["port"]))
+        config = LLMConfig(
+            model_loading_config=ModelLoadingConfig(
+                model_id=engine.model, model_source=str(engine.weights)
+            ),
+            engine_kwargs=engine.keywords(),
+            accelerator_type=None,
+            placement_group_config={"bundles": [{"CPU": 1}]},
+        )
+        serve.run(build_openai_app({"llm_configs": [config]}), name="llm", route_prefix="/")
+        ended.wait()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

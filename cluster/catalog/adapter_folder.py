@@ -1,0 +1,165 @@
+"""An adapter's folder in PEFT's layout, read without trusting it.
+
+Only `adapter_config.json` and `adapter_model.safetensors` are opened; weights in a pickle are
+refused unread. What the engine could not load is refused here, with a sentence that says why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+
+from cluster.catalog.base_models import BaseModel
+from cluster.errors import InvalidRequest
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+MAX_WEIGHTS_BYTES = 4 * 2**30
+
+# The bits of a float's exponent: all set means NaN or infinity (IEEE 754; bfloat16 likewise).
+_EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
+_TENSOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
+_UNSUPPORTED = ("use_dora", "lora_bias", "layer_replication", "modules_to_save", "use_qalora")
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """What a checked adapter is made of."""
+
+    rank: int
+    target_modules: tuple[str, ...]
+    bytes: int
+
+
+def inspect(folder: Path, base: BaseModel) -> AdapterFolder:
+    """Check that the engine of `base` can load the adapter in `folder`.
+
+    Raises InvalidRequest with the first thing that is wrong with it.
+    """
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+        if pickles:
+            raise _wrong(
+                f"{pickles[0]} holds pickled weights, which can run code when they are loaded. "
+                "Save the adapter as safetensors (PEFT: save_pretrained(..., "
+                "safe_serialization=True)).",
+                "unsafe_weights",
+            )
+        raise _wrong(f"{WEIGHTS} is missing.", "adapter_incomplete")
+    config = _config(folder / CONFIG)
+    rank = _rank(config, base)
+    _base(config, base)
+    size = weights.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        raise _wrong(f"{WEIGHTS} has {size} bytes; at most {MAX_WEIGHTS_BYTES} are taken.")
+    modules = _weights(weights.read_bytes(), rank, base)
+    return AdapterFolder(rank, tuple(sorted({m.rsplit(".", 1)[-1] for m in modules})), size)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _wrong(f"{CONFIG} is missing.", "adapter_incomplete") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _wrong(f"{CONFIG} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise _wrong(f"{CONFIG} must hold a JSON object.")
+    if config.get("peft_type") != "LORA":
+        raise _wrong(f"{CONFIG}: peft_type is {config.get('peft_type')!r}; only 'LORA' is served.")
+    for field in _UNSUPPORTED:
+        if config.get(field):
+            raise _wrong(f"{CONFIG}: {field} is set, which the serving engine does not support.")
+    if config.get("bias", "none") != "none":
+        raise _wrong(f"{CONFIG}: bias is {config['bias']!r}; only 'none' is served.")
+    return config
+
+
+def _rank(config: dict[str, Any], base: BaseModel) -> int:
+    patterns = config.get("rank_pattern") or {}
+    for rank in (config.get("r"), *patterns.values()):
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+            raise _wrong(f"{CONFIG}: r is {rank!r}; it must be a whole number of at least 1.")
+        if rank > base.max_rank:
+            raise _wrong(
+                f"{CONFIG}: r is {rank}; the engine of {base.name!r} takes ranks up to "
+                f"{base.max_rank}.",
+                "adapter_rank_too_high",
+            )
+    highest: int = max([config["r"], *patterns.values()])
+    return highest
+
+
+def _base(config: dict[str, Any], base: BaseModel) -> None:
+    named = config.get("base_model_name_or_path")
+    # A folder's path says where somebody kept the base, not which model it is: the shapes decide.
+    if not isinstance(named, str) or not named or named.startswith((".", "/", "~")):
+        return
+    known = {_last_part(name) for name in (base.name, base.source, *base.aliases)}
+    if _last_part(named) not in known:
+        raise _wrong(
+            f"{CONFIG}: the adapter was made for {named!r}, not for {base.name!r}.",
+            "adapter_base_mismatch",
+        )
+
+
+def _last_part(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _weights(content: bytes, rank: int, base: BaseModel) -> set[str]:
+    try:
+        tensors = deserialize(content)  # type: ignore[no-untyped-call]  # compiled, untyped
+    except SafetensorError as error:
+        raise _wrong(f"{WEIGHTS} is not a whole safetensors file: {error}.") from error
+    sides: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, tensor in tensors:
+        match = _TENSOR.match(name)
+        if match is None:
+            raise _wrong(f"{WEIGHTS}: {name!r} is not a LoRA weight that the engine knows.")
+        _finite(name, tensor)
+        sides.setdefault(match["module"], {})[match["side"]] = tuple(tensor["shape"])
+    if not sides:
+        raise _wrong(f"{WEIGHTS} holds no tensors.")
+    modules = base.modules or {}
+    for module, shapes in sides.items():
+        if module not in modules:
+            raise _wrong(
+                f"{WEIGHTS}: {base.name!r} has no linear layer {module!r} "
+                f"(it has: {', '.join(base.target_modules)}).",
+                "adapter_target_modules",
+            )
+        if shapes.keys() != {"A", "B"}:
+            raise _wrong(f"{WEIGHTS}: {module!r} lacks one of lora_A and lora_B.")
+        out, into = modules[module]
+        inner = shapes["A"][0] if shapes["A"] else 0
+        if shapes["A"] != (inner, into) or shapes["B"] != (out, inner) or not 0 < inner <= rank:
+            raise _wrong(
+                f"{WEIGHTS}: {module!r} has lora_A {list(shapes['A'])} and lora_B "
+                f"{list(shapes['B'])}; {base.name!r} needs [r, {into}] and [{out}, r] with r "
+                f"up to {rank}.",
+                "adapter_shape_mismatch",
+            )
+    return set(sides)
+
+
+def _finite(name: str, tensor: dict[str, Any]) -> None:
+    if tensor["dtype"] not in _EXPONENT:
+        allowed = ", ".join(_EXPONENT)
+        raise _wrong(f"{WEIGHTS}: {name!r} is {tensor['dtype']}; allowed are {allowed}.")
+    width, mask = _EXPONENT[tensor["dtype"]]
+    bits = np.frombuffer(tensor["data"], dtype=width)
+    if bool(np.any((bits & mask) == mask)):
+        raise _wrong(f"{WEIGHTS}: {name!r} holds NaN or infinity.", "adapter_not_finite")
+
+
+def _wrong(message: str, code: str = "invalid_adapter") -> InvalidRequest:
+    return InvalidRequest(message, param="adapter", code=code)

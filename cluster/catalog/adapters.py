@@ -1,0 +1,198 @@
+"""The adapters' registry: rows, their states, and the folders that they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+from redis.asyncio import Redis
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from cluster.catalog.adapter_folder import AdapterFolder, inspect
+from cluster.catalog.announce import announce
+from cluster.catalog.base_models import BaseModel, BaseModels
+from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
+from cluster.errors import Conflict, InvalidRequest, ModelNotFound
+from cluster.identifiers import new_id
+from cluster.store.artifacts import Artifacts
+from cluster.store.schema import Adapter, now
+from cluster.store.sql import Database
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
+LIVE = (
+    AdapterState.STORED,
+    AdapterState.VALIDATED,
+    AdapterState.PUBLISHING,
+    AdapterState.PUBLISHED,
+)
+
+
+def engine_name(name: str, digest: str) -> str:
+    """What the engine calls an adapter: new weights have a new name, so no cache can be stale."""
+    return f"{name}@{digest[:12]}"
+
+
+def public_name(name: str) -> str:
+    """The caller's name of what the engine calls `name`."""
+    return name.partition("@")[0]
+
+
+class AdapterRegistry:
+    """The one writer of adapter rows up to `publishing`; the publisher moves them from there."""
+
+    def __init__(self, database: Database, artifacts: Artifacts, redis: Redis) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._redis = redis
+
+    async def register(
+        self,
+        *,
+        organization_id: str,
+        project_id: str,
+        name: str,
+        base_model: str,
+        folder: Path,
+        job_id: str | None = None,
+    ) -> Adapter:
+        """Check, store and publish the adapter in `folder`. Doing it twice is doing it once.
+
+        Raises InvalidRequest for an adapter or a name that can't be served, ModelNotFound for an
+        unknown base, Conflict where the name belongs to other weights.
+        """
+        if not NAME.match(name):
+            raise InvalidRequest(
+                f"{name!r} can't be an adapter's name: 1 to 200 letters, digits and ._:/- , "
+                "beginning with a letter or digit.",
+                param="name",
+            )
+        bases = {model.name: model for model in await BaseModels(self._database).list()}
+        base = bases.get(base_model)
+        if base is None:
+            raise ModelNotFound(base_model)
+        if any(name in (other.name, *other.aliases) for other in bases.values()):
+            raise Conflict(f"{name!r} is the name of a base model.", param="name")
+        checked = await anyio.to_thread.run_sync(inspect, folder, base)
+        blob = await anyio.to_thread.run_sync(self._artifacts.put_folder, "adapters", folder)
+        existing = await self._live(organization_id, name)
+        if existing is None:
+            row = self._row(base, checked, name)
+            row.organization_id, row.project_id = organization_id, project_id
+            row.digest, row.uri, row.job_id = blob.sha256, blob.uri, job_id
+            try:
+                async with self._database.begin() as session:
+                    session.add(row)
+            except IntegrityError:
+                existing = await self._live(organization_id, name)
+                assert existing is not None, "the unique index refused a name that nobody holds"
+        if existing is not None:
+            if existing.digest != blob.sha256 or existing.base_model != base_model:
+                raise Conflict(
+                    f"The name {name!r} belongs to other weights "
+                    f"({existing.digest[:12]}, {existing.state}). Remove it first or choose "
+                    "another name.",
+                    param="name",
+                    code="adapter_exists",
+                )
+            row = existing
+        await announce(self._redis)
+        return row
+
+    def _row(self, base: BaseModel, checked: AdapterFolder, name: str) -> Adapter:
+        return Adapter(
+            id=new_id("adapter-"),
+            name=name,
+            base_model=base.name,
+            bytes=checked.bytes,
+            rank=checked.rank,
+            target_modules=list(checked.target_modules),
+            state=AdapterState.PUBLISHING.value,
+        )
+
+    async def _live(self, organization_id: str, name: str) -> Adapter | None:
+        async with self._database.begin() as session:
+            return await session.scalar(
+                select(Adapter).where(
+                    Adapter.organization_id == organization_id,
+                    Adapter.name == name,
+                    Adapter.state.in_(LIVE),
+                )
+            )
+
+    async def list(self, organization_id: str) -> Sequence[Adapter]:
+        """All adapters of an organization that are not retired, oldest first."""
+        async with self._database.begin() as session:
+            rows = await session.scalars(
+                select(Adapter)
+                .where(
+                    Adapter.organization_id == organization_id,
+                    Adapter.state != AdapterState.RETIRED,
+                )
+                .order_by(Adapter.created_at, Adapter.id)
+            )
+            return rows.all()
+
+    async def wanted(self, base_model: str | None = None) -> Sequence[Adapter]:
+        """What the replicas of `base_model` (of all models) should hold, whoever's it is."""
+        query = select(Adapter).where(Adapter.state.in_(WANTED)).order_by(Adapter.created_at)
+        if base_model is not None:
+            query = query.where(Adapter.base_model == base_model)
+        async with self._database.begin() as session:
+            return (await session.scalars(query)).all()
+
+    async def get(self, adapter_id: str) -> Adapter | None:
+        async with self._database.begin() as session:
+            return await session.get(Adapter, adapter_id)
+
+    async def retire(self, organization_id: str, name: str) -> None:
+        """Take a name out of service. Raises ModelNotFound."""
+        async with self._database.begin() as session:
+            row = await session.scalar(
+                select(Adapter)
+                .where(
+                    Adapter.organization_id == organization_id,
+                    Adapter.name == name,
+                    Adapter.state != AdapterState.RETIRED,
+                )
+                .order_by(Adapter.created_at.desc())
+                .limit(1)
+            )
+            if row is None:
+                raise ModelNotFound(name)
+            ADAPTER_LIFECYCLE.check(AdapterState(row.state), AdapterState.RETIRED)
+            row.state = AdapterState.RETIRED
+        await announce(self._redis)
+
+    async def withdraw(self, adapter_id: str) -> None:
+        """Take one adapter out of service, whatever its name. Again is the same as once."""
+        async with self._database.begin() as session:
+            row = await session.get(Adapter, adapter_id)
+            if row is None or row.state == AdapterState.RETIRED:
+                return
+            row.state = AdapterState.RETIRED
+        await announce(self._redis)
+
+    async def move(
+        self,
+        adapter_id: str,
+        state: AdapterState,
+        *,
+        error: str | None = None,
+        acknowledged: int | None = None,
+        replicas: int | None = None,
+    ) -> None:
+        """Record what the replicas said. A move that the table lacks raises Conflict."""
+        async with self._database.begin() as session:
+            row = await session.get(Adapter, adapter_id)
+            assert row is not None, f"no adapter {adapter_id}"
+            if row.state != state:
+                ADAPTER_LIFECYCLE.check(AdapterState(row.state), state)
+                row.state = state.value
+                if state is AdapterState.PUBLISHED:
+                    row.published_at = now()
+            row.error = error
+            if acknowledged is not None and replicas is not None:
+                row.acknowledged, row.replicas = acknowledged, replicas

@@ -1,0 +1,143 @@
+"""The catalogue: every name that can answer, in memory, as fresh as Redis and SQL allow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+
+from cluster.catalog.adapters import engine_name
+from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
+from cluster.catalog.lifecycle import AdapterState
+from cluster.errors import LorikeetError, ModelNotFound
+from cluster.store.schema import Adapter
+from cluster.store.sql import Database
+
+log = logging.getLogger(__name__)
+POLL = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a name came to. `engine_model` is the name that the replica knows it by."""
+
+    name: str
+    base: BaseModel
+    engine_model: str
+    digest: str | None = None
+
+    @property
+    def kind(self) -> ModelKind:
+        return self.base.kind
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A line of `/v1/models`. `created` is Unix time."""
+
+    id: str
+    created: int
+    owned_by: str
+    parent: str | None
+    context_length: int
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    bases: dict[str, Route] = field(default_factory=dict)
+    adapters: dict[tuple[str, str], Route] = field(default_factory=dict)
+    """By organization and name; the name with and without its digest."""
+    listings: dict[str, tuple[Listing, ...]] = field(default_factory=dict)
+
+
+class Catalog:
+    """Resolves names without any I/O. `refresh` reads SQL; `watch` keeps calling it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._snapshot = _Snapshot()
+        self._loaded = False
+
+    def resolve(self, organization_id: str, name: str) -> Route:
+        """Raises ModelNotFound: no name is ever answered by another model."""
+        route = self._snapshot.adapters.get((organization_id, name)) or self._snapshot.bases.get(
+            name
+        )
+        if route is None:
+            raise ModelNotFound(name)
+        return route
+
+    def listings(self, organization_id: str) -> list[Listing]:
+        """Base models, then the organization's adapters, oldest first."""
+        public = self._snapshot.listings.get("", ())
+        return [*public, *self._snapshot.listings.get(organization_id, ())]
+
+    def bases(self) -> list[BaseModel]:
+        return list(
+            {route.base.name: route.base for route in self._snapshot.bases.values()}.values()
+        )
+
+    async def refresh(self) -> None:
+        bases = {model.name: model for model in await BaseModels(self._database).list()}
+        async with self._database.begin() as session:
+            adapters = list(
+                await session.scalars(
+                    select(Adapter)
+                    .where(Adapter.state == AdapterState.PUBLISHED)
+                    .order_by(Adapter.created_at, Adapter.id)
+                )
+            )
+        self._snapshot = _snapshot(bases, adapters)
+        self._loaded = True
+
+    async def watch(
+        self, changes: asyncio.Event, *, on_refresh: Callable[[], None] | None = None
+    ) -> None:
+        """Refresh at each change, and every few seconds in case one was missed."""
+        while True:
+            changes.clear()
+            try:
+                await self.refresh()
+                if on_refresh is not None:
+                    on_refresh()
+            except LorikeetError as error:
+                log.warning("catalogue not refreshed, the last one stays in use: %s", error)
+            try:
+                await asyncio.wait_for(changes.wait(), POLL)
+            except TimeoutError:
+                continue
+
+
+def _snapshot(bases: dict[str, BaseModel], rows: list[Adapter]) -> _Snapshot:
+    snapshot = _Snapshot()
+    public = []
+    for base in bases.values():
+        for name in (base.name, *base.aliases):
+            snapshot.bases[name] = Route(base.name, base, base.name)
+        public.append(
+            Listing(base.name, int(base.created_at), "lorikeet", None, base.context_length)
+        )
+    snapshot.listings[""] = tuple(public)
+    own: dict[str, list[Listing]] = {}
+    for row in rows:
+        base_model = bases.get(row.base_model)
+        if base_model is None:
+            continue
+        internal = engine_name(row.name, row.digest)
+        route = Route(row.name, base_model, internal, row.digest)
+        snapshot.adapters[row.organization_id, row.name] = route
+        snapshot.adapters[row.organization_id, internal] = route
+        own.setdefault(row.organization_id, []).append(
+            Listing(
+                row.name,
+                int(row.created_at.timestamp()),
+                row.organization_id,
+                row.base_model,
+                base_model.context_length,
+            )
+        )
+    snapshot.listings.update({key: tuple(lines) for key, lines in own.items()})
+    return snapshot

@@ -1,0 +1,55 @@
+"""Moves adapters from `publishing` to `published` or `failed` by what the replicas say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from cluster.catalog.adapters import AdapterRegistry, engine_name
+from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.replicas import Replica, ReplicaDirectory
+from cluster.errors import Conflict
+from cluster.store.schema import Adapter
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """The one owner of an adapter once it is stored. Each step reads all and may be repeated."""
+
+    def __init__(self, registry: AdapterRegistry, directory: ReplicaDirectory) -> None:
+        self._registry = registry
+        self._directory = directory
+
+    async def step(self) -> bool:
+        """Count acknowledgements. Returns whether any adapter changed its state."""
+        wanted = await self._registry.wanted()
+        if not wanted:
+            return False
+        replicas = await self._directory.read()
+        moved = False
+        for adapter in wanted:
+            moved |= await self._settle(adapter, replicas.get(adapter.base_model, ()))
+        return moved
+
+    async def _settle(self, adapter: Adapter, replicas: Sequence[Replica]) -> bool:
+        name = engine_name(adapter.name, adapter.digest)
+        holding = sum(name in replica.adapters for replica in replicas)
+        failures = [(r.id, r.failures[name]) for r in replicas if name in r.failures]
+        state, error = AdapterState(adapter.state), None
+        if state is AdapterState.PUBLISHING and failures:
+            state = AdapterState.FAILED
+            error = f"replica {failures[0][0]} could not load it: {failures[0][1]}"
+        elif state is AdapterState.PUBLISHING and replicas and holding == len(replicas):
+            state = AdapterState.PUBLISHED
+        counted = (adapter.acknowledged, adapter.replicas) == (holding, len(replicas))
+        if state == adapter.state and counted:
+            return False
+        try:
+            await self._registry.move(
+                adapter.id, state, error=error, acknowledged=holding, replicas=len(replicas)
+            )
+        except Conflict as conflict:  # retired since it was read
+            log.info("%s: %s", adapter.id, conflict)
+            return False
+        return state != adapter.state

@@ -1,0 +1,100 @@
+"""The directory of live replicas: where they listen, what they hold, how busy they are.
+
+Each replica writes its own record every second under a name that expires; nobody else writes it.
+Routers pick replicas from it, the publisher counts acknowledgements in it, `status` shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+from redis.asyncio import Redis
+
+from cluster.store.redis import REPLICA_CHANNEL, REPLICA_INDEX, replica_key
+
+HEARTBEAT = 1.0
+EXPIRY = 5.0
+"""Seconds after the last heartbeat at which a replica is taken for gone."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica as it last described itself.
+
+    `address` is a unix socket's path for callers on `node`; `remote` is `host:port` for others,
+    None where it listens on no network. `adapters` holds the engine's names of what is loaded,
+    `failures` the reason for each that could not be.
+    """
+
+    model: str
+    id: str
+    node: str
+    pid: int
+    actor_id: str
+    address: str
+    remote: str | None = None
+    adapters: frozenset[str] = frozenset()
+    failures: dict[str, str] = field(default_factory=dict)
+    capacity: int = 256
+    """Requests that may run and wait in it before it is passed over."""
+    running: int = 0
+    waiting: int = 0
+    fields: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By endpoint, the body fields that the engine knows."""
+
+    def encode(self) -> bytes:
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        document["adapters"] = sorted(self.adapters)
+        document["fields"] = {name: sorted(known) for name, known in self.fields.items()}
+        return orjson.dumps(document)
+
+    @classmethod
+    def decode(cls, content: bytes | str) -> Replica:
+        document = orjson.loads(content)
+        document["adapters"] = frozenset(document["adapters"])
+        document["fields"] = {k: frozenset(v) for k, v in document["fields"].items()}
+        return cls(**document)
+
+
+class ReplicaDirectory:
+    """Raises redis' errors: what to do without Redis is each caller's decision."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def announce(self, replica: Replica, *, changed: bool) -> None:
+        """Write a replica's record; `changed` wakes those who wait for what it holds."""
+        key = replica_key(replica.model, replica.id)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(key, replica.encode(), px=int(EXPIRY * 1000))
+        pipe.sadd(REPLICA_INDEX, key)
+        if changed:
+            pipe.publish(REPLICA_CHANNEL, replica.model)
+        await pipe.execute()
+
+    async def withdraw(self, model: str, replica_id: str) -> None:
+        """Take a replica out: it will accept no new request."""
+        key = replica_key(model, replica_id)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.delete(key)
+        pipe.srem(REPLICA_INDEX, key)
+        pipe.publish(REPLICA_CHANNEL, model)
+        await pipe.execute()
+
+    async def read(self) -> dict[str, list[Replica]]:
+        """All live replicas by model."""
+        keys = sorted(await self._redis.smembers(REPLICA_INDEX))
+        if not keys:
+            return {}
+        by_model: dict[str, list[Replica]] = {}
+        gone = []
+        for key, content in zip(keys, await self._redis.mget(keys), strict=True):
+            if content is None:
+                gone.append(key)
+                continue
+            replica = Replica.decode(content)
+            by_model.setdefault(replica.model, []).append(replica)
+        if gone:
+            await self._redis.srem(REPLICA_INDEX, *gone)
+        return by_model

@@ -1,0 +1,1 @@
+"""The command `lorikeet`: one file a noun."""

@@ -1,0 +1,1 @@
+"""Training data: JSONL read line by line in constant memory, judged, measured, normalised."""

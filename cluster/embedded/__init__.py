@@ -1,0 +1,1 @@
+"""One machine: everything that a cluster would bring, started and stopped as one product."""

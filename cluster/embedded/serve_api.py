@@ -1,0 +1,77 @@
+"""Serve through Ray's REST API: what `serve deploy`, `serve status` and `serve shutdown` use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster.errors import ConfigurationError, Unavailable
+
+PATH = "/api/serve/applications/"
+
+
+@dataclass(frozen=True)
+class ApplicationStatus:
+    name: str
+    status: str
+    message: str
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "RUNNING"
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status == "DEPLOY_FAILED"
+
+
+class ServeApi:
+    def __init__(self, dashboard: str, token_file: Path) -> None:
+        self._http = httpx.Client(
+            base_url=dashboard,
+            headers={"Authorization": f"Bearer {token_file.read_text().strip()}"},
+            trust_env=False,  # a proxy for the outer world has no part in this
+        )
+
+    def deploy(self, config: dict[str, Any], timeout: float) -> None:
+        """Start Serve and what `config` names; returns before the applications are ready.
+
+        Raises ConfigurationError where Serve refuses the configuration.
+        """
+        answer = self._call("PUT", timeout, json=config)
+        if answer.status_code == 400:
+            raise ConfigurationError(f"Serve refuses the configuration: {answer.text}")
+        if answer.is_error:
+            raise Unavailable(f"Serve did not start: {answer.text}")
+
+    def applications(self) -> list[ApplicationStatus]:
+        answer = self._call("GET", 30)
+        if answer.is_error:
+            raise Unavailable(f"Serve does not say how it is: {answer.text}")
+        return [
+            ApplicationStatus(name, found["status"], _message(found))
+            for name, found in answer.json().get("applications", {}).items()
+        ]
+
+    def shutdown(self, timeout: float) -> None:
+        """Stop all applications: replicas finish what they are at."""
+        self._call("DELETE", timeout)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _call(self, method: str, timeout: float, **parameters: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, PATH, timeout=timeout, **parameters)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Ray does not answer: {error or type(error).__name__}") from error
+
+
+def _message(found: dict[str, Any]) -> str:
+    """An application's own words, or else those of its deployments."""
+    own = str(found.get("message") or "")
+    parts = [str(d.get("message") or "") for d in found.get("deployments", {}).values()]
+    return own if own and not own.startswith("The deployments") else "\n".join(filter(None, parts))

@@ -1,0 +1,1 @@
+"""Uploaded files: bytes in the artifact store, one row each."""

@@ -1,0 +1,262 @@
+"""The owner of all fine-tunes: moves each to its next state until it has ended.
+
+Whatever crashes, the rows say where to go on. One process acts at a time, by a lease that every one
+of its transactions holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from redis.asyncio import Redis
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.catalog.lifecycle import AdapterState
+from cluster.datasets.tokens import TokenizerLoader
+from cluster.errors import Unavailable
+from cluster.jobs.intake import Intake, Rejection, Verdict
+from cluster.jobs.lease import Lease, LeaseLost
+from cluster.jobs.live import LiveEvents
+from cluster.jobs.queue import next_job, occupied
+from cluster.jobs.runner import Runner, submission_id
+from cluster.jobs.runs import Runs
+from cluster.jobs.states import JobState
+from cluster.jobs.transition import fail, move, seize
+from cluster.settings import Settings
+from cluster.store.artifacts import Artifacts
+from cluster.store.schema import Adapter, BaseModelRow, Job, now
+from cluster.store.sql import Database
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.5
+VALIDATIONS = 2
+"""Files that are read at the same time."""
+
+Retire = Callable[[str], Awaitable[None]]
+"""Takes an adapter, by its id, out of service."""
+
+
+class Supervision:
+    """`step` does all that can be done now; `run` repeats it and reacts to `wake` at once.
+
+    It sets `wake` itself when it has something new to do.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        artifacts: Artifacts,
+        runner: Runner,
+        settings: Settings,
+        load_tokenizer: TokenizerLoader,
+        *,
+        redis: Redis | None = None,
+        wake: asyncio.Event | None = None,
+        retire: Retire | None = None,
+        poll_seconds: float = 2.0,
+        lease_seconds: float = 15.0,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._retire = retire
+        self._live = LiveEvents(redis)
+        self._lease = Lease(database, "fine-tunes", seconds=lease_seconds)
+        self._intake = Intake(database, artifacts, runner, settings, load_tokenizer)
+        self._runs = Runs(self._owned, runner, settings, self._live, poll_seconds=poll_seconds)
+        self._validations: dict[str, asyncio.Task[Verdict]] = {}
+        self._wake = wake or asyncio.Event()
+
+    async def run(self) -> None:
+        """Go on until cancelled. Setting `wake` says that something may have changed."""
+        # Two loops: the end of a job must not wait for an answer of the cluster.
+        woken = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat(self._look_after_all, woken))
+                group.create_task(self._repeat(self._settle_alone, self._wake, then=woken))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        for task in self._validations.values():
+            task.cancel()
+        await asyncio.gather(*self._validations.values(), return_exceptions=True)
+        self._validations.clear()
+
+    async def step(self) -> bool:
+        """One look at every job. Returns False where another process is the owner."""
+        try:
+            if not await self._lease.renew():
+                return False
+            await self._settle()
+            await self._look_after()
+        except LeaseLost:
+            return False
+        return True
+
+    async def _repeat(
+        self,
+        work: Callable[[], Awaitable[None]],
+        wake: asyncio.Event,
+        *,
+        then: asyncio.Event | None = None,
+    ) -> None:
+        while True:
+            wake.clear()
+            try:
+                await work()
+            except (LeaseLost, Unavailable) as error:
+                log.warning("fine-tunes not looked after: %r", error)
+            except Exception:
+                log.exception("fine-tunes not looked after")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), INTERVAL)
+                if then is not None:
+                    then.set()
+
+    async def _look_after_all(self) -> None:
+        if await self._lease.renew():
+            await self._look_after()
+
+    async def _settle_alone(self) -> None:
+        if self._lease.taken:
+            await self._settle()
+
+    @contextlib.asynccontextmanager
+    async def _owned(self) -> AsyncIterator[AsyncSession]:
+        async with self._database.begin() as session:
+            await self._lease.hold(session)
+            yield session
+
+    async def _settle(self) -> None:
+        """End the jobs whose adapters are published or have failed."""
+        async with self._database.begin() as session:
+            found = await session.execute(
+                select(Job.id, Adapter.state, Adapter.error)
+                .join(Adapter, Adapter.id == Job.adapter_id)
+                .where(
+                    Job.state == JobState.REGISTERING.value,
+                    Adapter.state.in_(
+                        (AdapterState.PUBLISHED, AdapterState.FAILED, AdapterState.RETIRED)
+                    ),
+                )
+            )
+            settled = found.all()
+        for job_id, state, error in settled:
+            async with self._owned() as session:
+                job = await seize(session, job_id, states=[JobState.REGISTERING])
+                if job is None:
+                    continue
+                if state == AdapterState.PUBLISHED:
+                    message = f"Done: {job.fine_tuned_model} answers."
+                    event = move(session, job, JobState.SUCCEEDED, message)
+                else:
+                    message = error or "The adapter was removed before it was published."
+                    event = fail(session, job, "registration_failed", message)
+            await self._live.publish(event)
+
+    async def _look_after(self) -> None:
+        await self._validate()
+        for job in await self._with_submission():
+            try:
+                await self._runs.look(job)
+            except Unavailable as error:
+                log.warning("%s not looked after: %s", job.id, error)
+            except LeaseLost:
+                raise
+            except Exception:  # one job's trouble is not the others'
+                log.exception("%s not looked after", job.id)
+        await self._retire_left()
+        await self._start()
+
+    async def _with_submission(self) -> list[Job]:
+        async with self._database.begin() as session:
+            query = select(Job).where(Job.submission_id.is_not(None)).order_by(Job.created_at)
+            return list(await session.scalars(query))
+
+    async def _validate(self) -> None:
+        """Collect verdicts that are ready, then begin on the oldest jobs without one."""
+        for job_id, task in list(self._validations.items()):
+            if task.done():
+                del self._validations[job_id]
+                await self._record(job_id, task)
+        async with self._database.begin() as session:
+            query = select(Job).where(Job.state == JobState.VALIDATING.value)
+            jobs = await session.scalars(query.order_by(Job.created_at).limit(VALIDATIONS))
+            waiting = list(jobs)
+        for job in waiting:
+            if job.id not in self._validations and len(self._validations) < VALIDATIONS:
+                task = asyncio.create_task(self._intake.judge(job))
+                task.add_done_callback(lambda _: self._wake.set())
+                self._validations[job.id] = task
+
+    async def _record(self, job_id: str, task: asyncio.Task[Verdict]) -> None:
+        try:
+            verdict = task.result()
+        except (Unavailable, OSError) as error:
+            log.warning("%s not validated yet: %s", job_id, error)
+            return
+        except Exception:
+            log.exception("%s can't be validated", job_id)
+            verdict = Verdict(Rejection("internal_error", "The data could not be read."))
+        async with self._owned() as session:
+            job = await seize(session, job_id, states=[JobState.VALIDATING])
+            events = [] if job is None else verdict.record(session, job)
+        await self._live.publish(*events)
+
+    async def _start(self) -> None:
+        """Start queued jobs while there is room."""
+        while job := await self._take_next():
+            try:
+                await self._runs.submit(job)
+            except Unavailable as error:  # its next look submits it, under the same name
+                log.warning("%s not submitted yet: %s", job.id, error)
+                return
+
+    async def _take_next(self) -> Job | None:
+        """Give the next job its attempt. Nothing is submitted that the row does not name."""
+        async with self._owned() as session:
+            if await occupied(session) >= self._settings.train_concurrent_jobs:
+                return None
+            waiting = await next_job(session)
+            if waiting is None:
+                return None
+            job = await seize(session, waiting.id, states=[JobState.QUEUED])
+            if job is None:
+                return None
+            base = await session.get(BaseModelRow, job.base_model)
+            if base is None or base.removed_at is not None:
+                message = f"The base model {job.base_model} is no longer served."
+                event = fail(session, job, "model_not_found", message, param="model")
+                started = None
+            else:
+                job.attempt += 1
+                job.submission_id = submission_id(job.id, job.attempt)
+                job.heartbeat_at = now()
+                job.started_at = job.started_at or job.heartbeat_at
+                event = move(session, job, JobState.STARTING, f"Starting attempt {job.attempt}.")
+                started = job
+        await self._live.publish(event)
+        return started
+
+    async def _retire_left(self) -> None:
+        """Take adapters out of service whose job was cancelled while they were published."""
+        if self._retire is None:
+            return
+        async with self._database.begin() as session:
+            left = await session.scalars(
+                select(Adapter.id)
+                .join(Job, Job.adapter_id == Adapter.id)
+                .where(
+                    Job.state.in_((JobState.CANCELLED, JobState.TIMED_OUT)),
+                    Adapter.state != AdapterState.RETIRED,
+                )
+            )
+            adapters = list(left)
+        for adapter_id in adapters:
+            await self._retire(adapter_id)

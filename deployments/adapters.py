@@ -1,0 +1,157 @@
+"""Keeps the adapters in an engine equal to those the registry wants there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import anyio.to_thread
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from cluster.catalog.adapters import AdapterRegistry, engine_name
+from cluster.errors import LorikeetError
+from cluster.store.artifacts import Artifacts
+from cluster.store.redis import CATALOG_CHANNEL
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+BACKOFF = 0.5
+"""Seconds before the second attempt; doubled for each further one."""
+POLL = 5.0
+
+
+class LoadFailed(Exception):
+    """The engine refused an adapter; its text says why."""
+
+
+class AdapterHost(Protocol):
+    """An engine that adapters can be put into and taken out of while it runs."""
+
+    async def load(self, name: str, folder: Path) -> None:
+        """Raises LoadFailed."""
+
+    async def unload(self, name: str) -> None: ...
+
+
+@dataclass
+class _Attempts:
+    made: int
+    again_at: float
+    reason: str
+
+
+class AdapterReconciler:
+    """Loads what is missing, unloads what is wanted no more, gives up after three attempts."""
+
+    def __init__(
+        self,
+        base_model: str,
+        host: AdapterHost,
+        registry: AdapterRegistry,
+        artifacts: Artifacts,
+        cache: Path,
+    ) -> None:
+        self._base_model = base_model
+        self._host = host
+        self._registry = registry
+        self._artifacts = artifacts
+        self._cache = cache
+        self._loaded: set[str] = set()
+        self._attempts: dict[str, _Attempts] = {}
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The engine's names of the adapters it holds."""
+        return frozenset(self._loaded)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Adapters that were given up, with the last reason."""
+        return {n: a.reason for n, a in self._attempts.items() if a.made >= ATTEMPTS}
+
+    async def step(self) -> bool:
+        """One comparison of wish and truth. Returns whether anything changed."""
+        wanted = {
+            engine_name(row.name, row.digest): row.uri
+            for row in await self._registry.wanted(self._base_model)
+        }
+        changed = False
+        for name in self._loaded - wanted.keys():
+            await self._host.unload(name)
+            self._loaded.discard(name)
+            changed = True
+        for name in self._attempts.keys() - wanted.keys():
+            del self._attempts[name]
+            changed = True
+        for name, uri in wanted.items():
+            if name not in self._loaded and self._due(name):
+                changed |= await self._load(name, uri)
+        return changed
+
+    def _due(self, name: str) -> bool:
+        attempts = self._attempts.get(name)
+        if attempts is None:
+            return True
+        return attempts.made < ATTEMPTS and time.monotonic() >= attempts.again_at
+
+    async def _load(self, name: str, uri: str) -> bool:
+        try:
+            folder = await anyio.to_thread.run_sync(self._artifacts.fetch_folder, uri, self._cache)
+            await self._host.load(name, folder)
+        except (LoadFailed, OSError) as error:
+            made = self._attempts[name].made + 1 if name in self._attempts else 1
+            again = time.monotonic() + BACKOFF * 2 ** (made - 1)
+            self._attempts[name] = _Attempts(made, again, str(error))
+            log.warning("adapter %s, attempt %d of %d: %s", name, made, ATTEMPTS, error)
+            return made >= ATTEMPTS
+        self._attempts.pop(name, None)
+        self._loaded.add(name)
+        log.info("adapter %s loaded", name)
+        return True
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next step is due, if nothing happens before."""
+        due = [a.again_at for a in self._attempts.values() if a.made < ATTEMPTS]
+        return min([POLL, *(max(0.0, at - time.monotonic()) for at in due)])
+
+
+async def listen(redis: Redis, channel: str, changes: asyncio.Event) -> None:
+    """Set `changes` at each message on `channel`, reconnecting for ever."""
+    while True:
+        try:
+            async with redis.pubsub() as pubsub:
+                await pubsub.subscribe(channel)
+                changes.set()  # whatever was published while nobody listened
+                while True:
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=POLL)
+                    if message is not None:
+                        changes.set()
+        except (RedisError, OSError) as error:
+            log.warning("not listening on %s: %s", channel, error)
+            await asyncio.sleep(1.0)
+
+
+async def reconcile(reconciler: AdapterReconciler, redis: Redis, changed: asyncio.Event) -> None:
+    """Run the reconciler for ever; `changed` is set whenever it did something."""
+    changes = asyncio.Event()
+    listener = asyncio.create_task(listen(redis, CATALOG_CHANNEL, changes))
+    try:
+        while True:
+            changes.clear()
+            try:
+                if await reconciler.step():
+                    changed.set()
+            except LorikeetError as error:
+                log.warning("adapters not compared with the registry: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changes.wait(), reconciler.pause)
+    finally:
+        listener.cancel()

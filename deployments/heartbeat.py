@@ -1,0 +1,64 @@
+"""A replica's record in the directory, kept fresh while the replica lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Announces what `describe` returns, every second and at once when it is told of a change."""
+
+    def __init__(self, directory: ReplicaDirectory, describe: Callable[[], Replica]) -> None:
+        self._directory = directory
+        self._describe = describe
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._changed.set()
+        self._task = asyncio.create_task(self._run())
+
+    def changed(self) -> None:
+        """The record holds something new that somebody may be waiting for."""
+        self._changed.set()
+
+    def check(self) -> None:
+        """Raises whatever ended the heartbeat."""
+        if self._task is not None and self._task.done():
+            raise RuntimeError("the replica's heartbeat has ended") from self._task.exception()
+
+    async def stop(self) -> None:
+        """Withdraw the record: routers send nothing new."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        replica = self._describe()
+        with contextlib.suppress(RedisError, OSError):
+            # A record that can't be withdrawn expires by itself.
+            await self._directory.withdraw(replica.model, replica.id)
+
+    async def _run(self) -> None:
+        while True:
+            changed = self._changed.is_set()
+            self._changed.clear()
+            try:
+                await self._directory.announce(self._describe(), changed=changed)
+            except (RedisError, OSError) as error:
+                log.warning("heartbeat not written: %s", error)
+                if changed:
+                    self._changed.set()
+                await asyncio.sleep(HEARTBEAT / 4)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), HEARTBEAT)

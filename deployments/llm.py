@@ -1,0 +1,185 @@
+"""The deployment of one base model: vLLM with many adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import Field, field_validator
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingContext
+
+from cluster.catalog.announce import announce
+from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
+from cluster.catalog.replicas import Replica
+from deployments.adapters import AdapterReconciler, reconcile
+from deployments.heartbeat import Heartbeat
+from deployments.platform import open_platform
+from deployments.scale import Scale, Strict
+from deployments.source import resolve
+
+
+class LLMArgs(Strict):
+    """One base model in `serve_config.yaml`."""
+
+    name: str = Field(min_length=1, pattern=r"^[^@\s]+$")
+    """What callers put into `model`."""
+    source: str = Field(min_length=1)
+    """A folder, a hub's name, or `package:NAME/FOLDER`."""
+    aliases: tuple[str, ...] = ()
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """vLLM's engine and server options, by vLLM's own names."""
+    max_queue: int = Field(256, ge=1)
+    """Requests that may run and wait in one replica before it is passed over."""
+    drain: float = Field(30.0, ge=0)
+    """Seconds that requests in flight have to end when a replica is stopped."""
+    scale: Scale = Scale()
+
+    @field_validator("engine")
+    @classmethod
+    def _ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        for option in ("model", "served_model_name", "uds", "port", "api_key"):
+            if option in engine:
+                raise ValueError(f"engine.{option} is set by the product and can't be given")
+        return engine
+
+
+# No code that comes with weights is ever run.
+FIXED: dict[str, Any] = {"trust_remote_code": False, "enable_prompt_tokens_details": True}
+
+
+class LLM:
+    """Hosts an engine; routers speak with it over its own socket, not through Serve's handles."""
+
+    async def __init__(self, args: LLMArgs) -> None:  # type: ignore[misc]  # Serve awaits it
+        from deployments.engine import Engine
+
+        self._platform = platform = await open_platform()
+        source = resolve(args.source)
+        engine = await Engine.start(args.name, source, args.engine | FIXED)
+        self._engine = engine
+        self._capacity = args.max_queue
+        context = serve.get_replica_context()
+        self._model = BaseModel(
+            name=args.name,
+            kind=ModelKind.LLM,
+            application=context.app_name,
+            source=str(engine.model),
+            context_length=engine.context_length,
+            aliases=args.aliases,
+            max_rank=engine.max_rank,
+            hidden_size=engine.hidden_size,
+            modules=engine.linear_layers() if engine.max_rank else {},
+        )
+        await BaseModels(platform.database).register(self._model)
+        self._reconciler = AdapterReconciler(
+            args.name,
+            engine,
+            platform.registry,
+            platform.artifacts,
+            platform.settings.home / "cache",
+        )
+        # The registry is replayed before the first request: what was published answers at once.
+        await self._reconciler.step()
+        runtime = ray.get_runtime_context()
+        self._id = context.replica_id.unique_id
+        self._node, self._actor = runtime.get_node_id(), runtime.get_actor_id() or ""
+        self._socket = _socket(platform.settings.home, self._id)
+        host = ray.util.get_node_ip_address()
+        self._remote = await engine.listen(
+            self._socket, None if host.startswith("127.") else host, platform.settings.token()
+        )
+        self._fields = engine.known_fields()
+        self._heartbeat = Heartbeat(platform.directory, self._describe)
+        self._heartbeat.start()
+        changed = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(reconcile(self._reconciler, platform.redis, changed)),
+            asyncio.create_task(self._tell(changed)),
+        ]
+        await announce(platform.redis)
+
+    def _describe(self) -> Replica:
+        running, waiting = self._engine.load_now
+        return Replica(
+            model=self._model.name,
+            id=self._id,
+            node=self._node,
+            pid=os.getpid(),
+            actor_id=self._actor,
+            address=str(self._socket),
+            remote=self._remote,
+            adapters=self._reconciler.loaded,
+            failures=self._reconciler.failures,
+            capacity=self._capacity,
+            running=running,
+            waiting=waiting,
+            fields=self._fields,
+        )
+
+    async def _tell(self, changed: asyncio.Event) -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            self._heartbeat.changed()
+
+    async def openapi(self) -> dict[str, Any]:
+        """The engine's own description of the endpoints it answers."""
+        return self._engine.openapi()
+
+    async def check_health(self) -> None:
+        """Raises once the engine, its server or a task of this replica has ended."""
+        await self._engine.check()
+        self._heartbeat.check()
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError("a task of the replica has ended") from task.exception()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Requests in the engine: they come by the socket, where Serve does not see them."""
+        return {"requests": float(sum(self._engine.load_now))}
+
+    async def __del__(self) -> None:
+        heartbeat = getattr(self, "_heartbeat", None)
+        if heartbeat is None:  # the constructor failed
+            return
+        await heartbeat.stop()
+        for task in self._tasks:
+            task.cancel()
+        await self._engine.stop()
+        self._socket.unlink(missing_ok=True)
+
+
+def replicas_by_load(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+    """As many replicas as the requests in the engines need at the configured target for each."""
+    requests = sum(context.aggregated_metrics.get("requests", {}).values())
+    config = context.config
+    assert config is not None, "Serve calls a policy with its configuration"
+    return requests / config.get_target_ongoing_requests(), {}
+
+
+def _socket(home: Path, replica: str) -> Path:
+    # A unix socket's path has at most 107 bytes, so it can't lie below any home.
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"lorikeet-{name}" / f"llm-{replica[:16]}.sock"
+
+
+def app(args: LLMArgs) -> Application:
+    """The Serve application of one base model."""
+    options = args.scale.options(policy=f"{__name__}:replicas_by_load")
+    return serve.deployment(
+        LLM,
+        name=args.name.replace("/", "--"),
+        max_ongoing_requests=1000,
+        health_check_period_s=2,
+        health_check_timeout_s=30,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=args.drain,
+        **options,
+    ).bind(args)

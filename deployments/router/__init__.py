@@ -1,0 +1,1 @@
+"""The ingress: eight steps from a request's first byte to its usage event."""

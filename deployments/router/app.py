@@ -1,0 +1,243 @@
+"""The router's Serve deployment: wires the steps, mounts the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import ray
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from ray import serve
+from ray.serve import Application
+from redis.asyncio import Redis
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cluster.catalog.catalog import Catalog
+from cluster.errors import InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
+from cluster.files.files import Files
+from cluster.jobs.jobs import Jobs
+from cluster.store.redis import CATALOG_CHANNEL
+from cluster.tenancy.admission import Admission
+from cluster.tenancy.authenticate import Authenticator
+from cluster.tenancy.keys import Keys
+from cluster.usage.meter import Meter
+from deployments.adapters import listen
+from deployments.platform import Platform, open_platform
+from deployments.router import health
+from deployments.router.address import Address
+from deployments.router.admit import Admit
+from deployments.router.authenticate import Authenticate
+from deployments.router.dialects.openai import adapters, errors, files, fine_tuning, keys, models
+from deployments.router.dialects.openai.parse import ParseInference
+from deployments.router.dispatch import Dispatch
+from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
+from deployments.router.enter import Enter, usable
+from deployments.router.exchange import Exchange
+from deployments.router.openapi import describe
+from deployments.router.pipeline import Pipeline
+from deployments.router.replicas import ReplicaPool
+from deployments.router.resolve import Resolve
+from deployments.router.serve_view import ServeView
+from deployments.router.services import Services, authenticated
+from deployments.router.settle import Settle
+from deployments.router.stream import Stream
+from deployments.router.upstream import Upstreams
+from deployments.scale import Scale, Strict
+
+
+class RouterArgs(Strict):
+    """The ingress in `serve_config.yaml`."""
+
+    max_ongoing: int = Field(1000, ge=1)
+    """Requests in flight in one router replica."""
+    drain: float = Field(30.0, ge=0)
+    scale: Scale = Scale()
+
+
+def pipelines(
+    platform: Platform,
+    authenticator: Authenticator,
+    catalog: Catalog,
+    pool: ReplicaPool,
+    admission: Admission,
+    meter: Meter,
+) -> dict[str, Pipeline]:
+    """The steps of each inference endpoint, in order."""
+    settings = platform.settings
+    enter = Enter(settings.body_max_bytes)
+    who = Authenticate(authenticator)
+    resolve, admit = Resolve(catalog), Admit(admission)
+    settle = Settle(admission, meter)
+    dispatch = Dispatch(pool, Upstreams(), settings)
+    stream = Stream(settings.request_timeout)
+    generate = Pipeline(
+        [enter, who, ParseInference(pool), resolve, admit, Address(), dispatch, stream], settle
+    )
+    embed = Pipeline([enter, who, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle)
+    return {
+        "/v1/chat/completions": generate,
+        "/v1/completions": generate,
+        "/v1/embeddings": embed,
+    }
+
+
+class Ingress:
+    """The ASGI app: inference goes straight to its pipeline, the rest to FastAPI."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[str, Pipeline] = {}
+        self.management = management(self._lifespan)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            pipeline = self._pipelines.get(scope["path"].rstrip("/"))
+            if pipeline is not None:
+                endpoint = scope["path"].rstrip("/")
+                await pipeline.run(Exchange(endpoint, scope, receive, send))
+                return
+        await self.management(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        platform = await open_platform()
+        settings = platform.settings
+        authenticator = Authenticator(
+            platform.database, platform.redis, cache_seconds=settings.key_cache_seconds
+        )
+        catalog = Catalog(platform.database)
+        await catalog.refresh()
+        pool = ReplicaPool(
+            platform.directory,
+            platform.redis,
+            ray.get_runtime_context().get_node_id(),
+            settings.replica_wait,
+        )
+        admission = Admission(platform.redis, settings.redis_fault)
+        meter = Meter(platform.redis, settings.home)
+        app.state.lorikeet = Services(
+            platform=platform,
+            authenticator=authenticator,
+            catalog=catalog,
+            pool=pool,
+            files=Files(platform.database, platform.artifacts, settings),
+            jobs=Jobs(platform.database, platform.redis, settings),
+            keys=Keys(platform.database, platform.redis),
+            serve=ServeView(),
+        )
+        self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                authenticator.run(),
+                admission.run(),
+                pool.watch(),
+                _follow(catalog, platform.redis),
+                meter.run(),
+            )
+        ]
+        app.state.tasks = tasks
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await meter.close()
+            await authenticator.close()
+            await platform.database.close()
+            await platform.redis.aclose()
+
+
+async def _follow(catalog: Catalog, redis: Redis) -> None:
+    changes = asyncio.Event()
+    listener = asyncio.create_task(listen(redis, CATALOG_CHANNEL, changes))
+    try:
+        await catalog.watch(changes)
+    finally:
+        listener.cancel()
+
+
+def management(lifespan: Any) -> FastAPI:
+    """Everything but inference: models, files, jobs, keys, health."""
+    app = FastAPI(
+        title="Lorikeet",
+        description="Serve and make your own fine-tuned models.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    for module in (models, adapters, keys, files, fine_tuning):
+        app.include_router(module.router, dependencies=[Depends(authenticated)])
+    app.include_router(health.router)
+    describe(app)
+
+    def answer(error: LorikeetError, request: Request) -> JSONResponse:
+        return JSONResponse(errors.body(error), error.status, errors.headers(error))
+
+    @app.exception_handler(LorikeetError)
+    async def known(request: Request, error: LorikeetError) -> JSONResponse:
+        return answer(error, request)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(errors.from_validation(error.errors()), request)
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
+        where = f"{request.method} {request.url.path}"
+        if error.status_code == 404:
+            return answer(NotFound(f"There is no {where}.", code="unknown_url"), request)
+        if error.status_code == 405:
+            return answer(MethodNotAllowed(f"There is no {where}."), request)
+        return answer(InvalidRequest(str(error.detail)), request)
+
+    app.add_middleware(RequestId)
+    return app
+
+
+class RequestId:
+    """Gives every answer of the management routes its `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id")
+        identity = (usable(given) or f"req_{secrets.token_hex(12)}").encode()
+
+        async def with_id(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
+            await send(message)
+
+        await self._app(scope, receive, with_id)
+
+
+def build() -> ASGIApp:
+    return Ingress()
+
+
+class Router:
+    """Holds no state: the app's lifespan, which Serve runs before the first request, opens all."""
+
+
+def app(args: RouterArgs) -> Application:
+    """The Serve application at `/`."""
+    return serve.deployment(
+        serve.ingress(build)(Router),
+        name="Router",
+        max_ongoing_requests=args.max_ongoing,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=args.drain,
+        **args.scale.options(),
+    ).bind()

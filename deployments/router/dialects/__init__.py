@@ -1,0 +1,1 @@
+"""One folder per API: routes, shapes and errors; nothing else."""

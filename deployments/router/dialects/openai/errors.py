@@ -1,0 +1,106 @@
+"""Errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from cluster.errors import (
+    ContextTooLong,
+    Internal,
+    InvalidRequest,
+    LorikeetError,
+    TooLarge,
+    Unavailable,
+    UpstreamFailed,
+)
+
+_FINDING = re.compile(r"^  (\{'type': .*\})$", re.MULTILINE)
+"""One of pydantic's findings, in the text that vLLM makes of them."""
+_PARAMETER = re.compile(r" ?\(parameter=\w+, value=.*\)$", re.DOTALL)
+_LENGTHS = (None, "input_tokens", "max_tokens")
+
+
+def body(error: LorikeetError) -> dict[str, Any]:
+    """The superset that OpenAI's, LangMart's and LLMTune's clients each find their fields in."""
+    shown: dict[str, Any] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.details is not None:
+        shown["details"] = error.details
+    return {"error": shown}
+
+
+def headers(error: LorikeetError) -> dict[str, str]:
+    """`Retry-After` in whole seconds, rounded up, where coming again makes sense."""
+    if error.retry_after is None:
+        return {}
+    return {"retry-after": str(max(1, math.ceil(error.retry_after)))}
+
+
+def render(error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The body and the headers of an answer that is this error."""
+    content = orjson.dumps(body(error))
+    sent = {
+        "content-type": "application/json",
+        "content-length": str(len(content)),
+        **headers(error),
+    }
+    return content, [(name.encode(), value.encode()) for name, value in sent.items()]
+
+
+def render_event(error: LorikeetError) -> bytes:
+    """The event that ends a stream which has failed on its way."""
+    return b"data: " + orjson.dumps(body(error)) + b"\n\n"
+
+
+def from_engine(status: int, content: bytes) -> LorikeetError:
+    """VLLM's error answer as one of ours."""
+    try:
+        told = orjson.loads(content)["error"]
+        message, param = str(told["message"]), told.get("param")
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        message, param = content[:200].decode(errors="replace"), None
+    if status in (400, 422):
+        return _refused(message, param)
+    if status == 404:
+        # The catalogue knew the name a moment ago: its replica has just let go of it.
+        return Unavailable("The model is being moved to other replicas.", retry_after=1.0)
+    if status == 413:
+        return TooLarge(message, param=param)
+    if status == 503:
+        return Unavailable(message)
+    if status == 500:
+        return Internal(message)
+    return UpstreamFailed(f"The engine answered {status}: {message}")
+
+
+def _refused(message: str, param: str | None) -> InvalidRequest:
+    if "maximum context length" in message or "max_model_len" in message:
+        message = _PARAMETER.sub("", message)
+        return ContextTooLong(message, param="messages" if param in _LENGTHS else param)
+    findings = _FINDING.findall(message)
+    if findings:
+        return from_validation([ast.literal_eval(finding) for finding in findings])
+    return InvalidRequest(_PARAMETER.sub("", message), param=param)
+
+
+def from_validation(errors: Sequence[Any]) -> InvalidRequest:
+    """Pydantic's findings as one error: the first field, its value and what is allowed."""
+    first = errors[0]
+    loc = first["loc"].split(".") if isinstance(first["loc"], str) else first["loc"]
+    path = ".".join(str(part) for part in loc if part not in ("body", "query", "path"))
+    given = "" if first["type"] == "missing" else f" (given: {str(first.get('input'))[:100]!r})"
+    more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        message = f"Unrecognized request argument supplied: {path}"
+        return InvalidRequest(message, param=path or None, code="unknown_parameter")
+    return InvalidRequest(f"{path or 'body'}: {first['msg']}{given}{more}", param=path or None)

@@ -1,0 +1,97 @@
+"""`/v1/fine_tuning/jobs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from cluster.store.page import Order
+from cluster.tenancy.principal import Principal, Scope
+from deployments.router.dialects.openai.fine_tuning_request import CreateJob
+from deployments.router.dialects.openai.fine_tuning_shapes import (
+    render_checkpoint,
+    render_event,
+    render_job,
+)
+from deployments.router.services import jobs, principal
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+
+
+def reader(request: Request) -> Principal:
+    """The caller, who may read jobs: that takes READ or TRAIN."""
+    caller = principal(request)
+    caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
+    return caller
+
+
+def trainer(request: Request) -> Principal:
+    caller = principal(request)
+    caller.require(Scope.TRAIN)
+    return caller
+
+
+@router.post("")
+async def create(request: Request, body: CreateJob) -> dict[str, Any]:
+    caller = trainer(request)
+    key = request.headers.get("idempotency-key")
+    return render_job(await jobs(request).create(caller, body.job_request(key)))
+
+
+@router.get("")
+async def list_jobs(request: Request, after: str | None = None, limit: int = 20) -> dict[str, Any]:
+    page = await jobs(request).list(reader(request), after=after, limit=limit)
+    return _list([render_job(job) for job in page.items], page.has_more)
+
+
+@router.get("/{job_id}")
+async def retrieve(request: Request, job_id: str) -> dict[str, Any]:
+    return render_job(await jobs(request).get(reader(request), job_id))
+
+
+@router.post("/{job_id}/cancel")
+async def cancel(request: Request, job_id: str) -> dict[str, Any]:
+    return render_job(await jobs(request).cancel(trainer(request), job_id))
+
+
+@router.post("/{job_id}/pause")
+async def pause(request: Request, job_id: str) -> dict[str, Any]:
+    return render_job(await jobs(request).pause(trainer(request), job_id))
+
+
+@router.post("/{job_id}/resume")
+async def resume(request: Request, job_id: str) -> dict[str, Any]:
+    return render_job(await jobs(request).resume(trainer(request), job_id))
+
+
+@router.get("/{job_id}/events")
+async def events(
+    request: Request,
+    job_id: str,
+    after: str | None = None,
+    limit: int = 20,
+    order: Order = Order.DESCENDING,
+) -> dict[str, Any]:
+    """`order=asc` is this product's own: it lets a watcher follow by cursor."""
+    page = await jobs(request).events(
+        reader(request), job_id, after=after, limit=limit, order=order
+    )
+    return _list([render_event(event) for event in page.items], page.has_more)
+
+
+@router.get("/{job_id}/checkpoints")
+async def checkpoints(
+    request: Request, job_id: str, after: str | None = None, limit: int = 10
+) -> dict[str, Any]:
+    page = await jobs(request).checkpoints(reader(request), job_id, after=after, limit=limit)
+    data = [render_checkpoint(checkpoint) for checkpoint in page.items]
+    ends = {
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+    return _list(data, page.has_more) | ends
+
+
+def _list(data: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
+    return {"object": "list", "data": data, "has_more": has_more}

@@ -1,0 +1,135 @@
+"""The body of a new fine-tune: OpenAI's shape, with more hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from cluster.errors import InvalidRequest
+from cluster.jobs.request import JobRequest
+from cluster.jobs.spec import Auto, Method, TrainingSpec
+
+
+def _whole(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError('it must be a whole number or "auto"')
+
+
+def _number(value: object) -> object:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError('it must be a number or "auto"')
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("it is too large") from None
+
+
+def _modules(value: object) -> object:
+    if value == "all-linear" or (
+        isinstance(value, list)
+        and len(value) <= MAX_MODULES
+        and all(isinstance(module, str) for module in value)
+    ):
+        return value
+    raise ValueError(f'it must be "all-linear" or a list of at most {MAX_MODULES} names')
+
+
+MAX_MODULES = 64
+# One validator for each union: pydantic's own would name the union's branches as fields.
+Whole = Annotated[int | Auto, PlainValidator(_whole, json_schema_input_type=int | Auto)]
+Number = Annotated[float | Auto, PlainValidator(_number, json_schema_input_type=float | Auto)]
+Modules = Annotated[
+    list[str] | Literal["all-linear"],
+    PlainValidator(_modules, json_schema_input_type=list[str] | Literal["all-linear"]),
+]
+
+
+class Hyperparameters(BaseModel):
+    """OpenAI's three, then this product's own. Bounds are the domain's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_epochs: Whole = "auto"
+    batch_size: Whole = "auto"
+    learning_rate_multiplier: Number = "auto"
+
+    training_method: Method = Method.LORA
+    learning_rate: Number = "auto"
+    rank: Whole = "auto"
+    alpha: Whole = "auto"
+    dropout: float = Field(0.0, strict=True)
+    target_modules: Modules = "all-linear"
+    max_length: Whole = "auto"
+    warmup_steps: Whole = "auto"
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    num_workers: Whole = "auto"
+    checkpoint_steps: Whole = "auto"
+
+
+class Supervised(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    hyperparameters: Hyperparameters | None = None
+
+
+class MethodBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: str
+    supervised: Supervised | None = None
+    dpo: dict[str, Any] | None = None
+    reinforcement: dict[str, Any] | None = None
+
+
+class CreateJob(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = None
+    seed: int | None = Field(None, strict=True)
+    hyperparameters: Hyperparameters | None = None
+    method: MethodBody | None = None
+    metadata: dict[str, str] | None = None
+    integrations: list[dict[str, Any]] | None = None
+
+    def job_request(self, idempotency_key: str | None) -> JobRequest:
+        """Raises InvalidRequest for what OpenAI has and this product has not."""
+        if self.integrations:
+            raise InvalidRequest(
+                "integrations are not supported; leave the field out.", param="integrations"
+            )
+        given = self._hyperparameters() or Hyperparameters()
+        values = given.model_dump(exclude={"training_method"})
+        return JobRequest(
+            model=self.model,
+            training_file=self.training_file,
+            validation_file=self.validation_file,
+            suffix=self.suffix,
+            spec=TrainingSpec(
+                method=given.training_method,
+                **values,
+                **({} if self.seed is None else {"seed": self.seed}),
+            ),
+            metadata=self.metadata,
+            idempotency_key=idempotency_key,
+        )
+
+    def _hyperparameters(self) -> Hyperparameters | None:
+        if self.method is None:
+            return self.hyperparameters
+        if self.method.type != "supervised":
+            raise InvalidRequest(
+                f"method.type is {self.method.type[:40]!r}; only 'supervised' is supported.",
+                param="method.type",
+            )
+        nested = self.method.supervised and self.method.supervised.hyperparameters
+        if nested and self.hyperparameters and nested != self.hyperparameters:
+            raise InvalidRequest(
+                "hyperparameters differ from method.supervised.hyperparameters; send one of them.",
+                param="hyperparameters",
+            )
+        return nested or self.hyperparameters

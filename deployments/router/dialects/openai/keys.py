@@ -1,0 +1,76 @@
+"""`/v1/organization/keys`: making, listing and revoking API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from cluster.store.schema import ApiKey
+from cluster.tenancy.principal import Principal, Scope
+from deployments.router.services import Services, principal, services
+
+router = APIRouter(tags=["keys"])
+
+
+class KeyRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=255)
+    scopes: list[Scope] = Field(default=[Scope.INFERENCE], min_length=1)
+    expires_at: AwareDatetime | None = None
+
+
+def render(row: ApiKey) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "object": "organization.api_key",
+        "name": row.name,
+        "prefix": row.prefix,
+        "scopes": row.scopes,
+        "created_at": _unix(row.created_at),
+        "expires_at": _unix(row.expires_at),
+        "revoked_at": _unix(row.revoked_at),
+        "last_used_at": _unix(row.last_used_at),
+    }
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+@router.post("/v1/organization/keys", status_code=201)
+async def create_key(
+    body: KeyRequest,
+    who: Annotated[Principal, Depends(principal)],
+    at: Annotated[Services, Depends(services)],
+) -> dict[str, Any]:
+    """Make a key. `key` is in this answer and never again."""
+    who.require(Scope.ADMIN)
+    made = await at.keys.create(
+        who.organization_id, who.project_id, body.name, body.scopes, expires_at=body.expires_at
+    )
+    return {**render(made.row), "key": made.secret}
+
+
+@router.get("/v1/organization/keys")
+async def list_keys(
+    who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
+) -> dict[str, Any]:
+    who.require(Scope.ADMIN)
+    rows = await at.keys.list(who.organization_id)
+    return {"object": "list", "data": [render(row) for row in rows]}
+
+
+@router.delete("/v1/organization/keys/{key_id}")
+async def revoke_key(
+    key_id: str,
+    who: Annotated[Principal, Depends(principal)],
+    at: Annotated[Services, Depends(services)],
+) -> dict[str, Any]:
+    """End a key, on every router within a second."""
+    who.require(Scope.ADMIN)
+    row = await at.keys.revoke(who.organization_id, key_id)
+    return {"id": row.id, "object": "organization.api_key", "deleted": True}

@@ -1,0 +1,114 @@
+"""Step 3 for OpenAI's inference endpoints: a body into what the engine is sent.
+
+The engine checks the body with vLLM's own request classes. Only what the router itself decides by
+is read here, and what those classes would let pass unseen is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cluster.errors import InvalidRequest
+from deployments.router.exchange import Exchange
+from deployments.router.replicas import ReplicaPool
+
+ENGINE_ONLY = frozenset({"kv_transfer_params", "request_id", "mm_processor_kwargs", "vllm_xargs"})
+"""Fields of vLLM's classes that steer the engine itself and are not for callers."""
+DEFAULT_COMPLETION = 256
+"""Tokens reserved for an answer whose length the caller did not bound."""
+BYTES_PER_TOKEN = 3
+"""A low estimate, so that a reservation is rather too large; the truth replaces it."""
+
+
+def document(body: bytes) -> dict[str, Any]:
+    """Raises InvalidRequest unless the body is a JSON object."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, "
+            f"column {error.colno}.",
+            code="invalid_json",
+        ) from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequest(f"The body must be a JSON object, not {kind(parsed)}.")
+    return parsed
+
+
+class ParseInference:
+    """Chat and text completions."""
+
+    def __init__(self, pool: ReplicaPool) -> None:
+        self._pool = pool
+
+    async def __call__(self, exchange: Exchange) -> None:
+        exchange.document = body = document(exchange.body)
+        exchange.model = model(body)
+        self._refuse_unknown(exchange.endpoint, body)
+        exchange.stream = boolean(body, "stream")
+        if exchange.endpoint == "/v1/chat/completions":
+            _messages(body)
+        elif "prompt" not in body:
+            raise InvalidRequest("prompt is required: a string or a list.", param="prompt")
+        options = body.get("stream_options")
+        if options is not None and not isinstance(options, dict):
+            raise InvalidRequest(
+                f"stream_options must be an object, not {kind(options)}.", param="stream_options"
+            )
+        if exchange.stream:
+            # Accounting needs the counts; who did not ask for them is not shown them.
+            exchange.usage_wanted = bool((options or {}).get("include_usage"))
+            body["stream_options"] = {**(options or {}), "include_usage": True}
+        bound = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_COMPLETION
+        answers = body.get("n") or 1
+        exchange.reserve = len(exchange.body) // BYTES_PER_TOKEN
+        if isinstance(bound, int) and isinstance(answers, int):
+            exchange.reserve += max(0, bound) * max(1, min(answers, 128))
+
+    def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
+        known = next(
+            (r.fields[endpoint] for rs in self._pool.models.values() for r in rs if r.fields), None
+        )
+        for field in body:
+            if field in ENGINE_ONLY or (known is not None and field not in known):
+                raise InvalidRequest(
+                    f"Unrecognized request argument supplied: {field}",
+                    param=field,
+                    code="unknown_parameter",
+                )
+
+
+def model(body: dict[str, Any]) -> str:
+    name = body.get("model")
+    if not isinstance(name, str) or not name:
+        given = "it is missing" if name is None else f"given: {kind(name)}"
+        raise InvalidRequest(f"model must be the name of a model ({given}).", param="model")
+    return name
+
+
+def boolean(body: dict[str, Any], field: str) -> bool:
+    value = body.get(field)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise InvalidRequest(f"{field} must be true or false, not {kind(value)}.", param=field)
+
+
+def _messages(body: dict[str, Any]) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        given = "it is missing" if messages is None else f"given: {kind(messages)}"
+        raise InvalidRequest(f"messages must be a list ({given}).", param="messages")
+    if not messages:
+        raise InvalidRequest(
+            "messages is empty: it must hold at least one message.", param="messages"
+        )
+
+
+def kind(value: object) -> str:
+    """A JSON value as callers would call it, with the value where it is short."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    name = names.get(type(value), "null" if value is None else "a number")
+    shown = orjson.dumps(value).decode()
+    return f"{name} {shown}" if value is not None and len(shown) <= 40 else name

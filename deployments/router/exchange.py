@@ -1,0 +1,95 @@
+"""One request on its way through the router, and what each step learned about it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Receive, Scope, Send
+
+from cluster.catalog.catalog import Route
+from cluster.tenancy.admission import Lease
+from cluster.tenancy.principal import Principal
+from deployments.router.quotas import quota_headers
+
+if TYPE_CHECKING:
+    from deployments.router.upstream import Answer
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens, as the engine counted them."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+class ClientGone(Exception):
+    """The caller closed the connection; nobody waits for an answer."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled from top to bottom, each part by the step that its comment names."""
+
+    endpoint: str
+    scope: Scope
+    receive: Receive
+    send: Send
+    started: float = field(default_factory=time.perf_counter)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    # enter
+    id: str = field(default_factory=lambda: f"req_{secrets.token_hex(12)}")
+    """Ours alone: a caller may send one `x-request-id` twice, and each is a request."""
+    request_id: str = ""
+    """What every answer carries in `x-request-id`: the caller's, or ours."""
+    authorization: str | None = None
+    body: bytes = b""
+    # authenticate
+    principal: Principal | None = None
+    # parse
+    document: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    stream: bool = False
+    usage_wanted: bool = False
+    reserve: int = 0
+    """Tokens to hold for the request until its true count is known."""
+    # resolve
+    route: Route | None = None
+    # admit
+    lease: Lease | None = None
+    # dispatch
+    answer: Answer | None = None
+    first: bytes = b""
+    """The first bytes of the answer's body: from here no other replica can take over."""
+    cleanup: list[Callable[[], object]] = field(default_factory=list)
+    """What to give back once the request is over, however it ended."""
+    gone: bool = False
+    """The caller has closed the connection."""
+    # stream
+    headers_sent: bool = False
+    status: int = 0
+    error_code: str | None = None
+    first_token_at: float | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the status line and the headers."""
+        self.status = status
+        self.headers_sent = True
+        headers.append((b"x-request-id", self.request_id.encode()))
+        if self.lease is not None:
+            headers.extend(quota_headers(self.lease.requests, self.lease.tokens))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        await self.send({"type": "http.response.body", "body": body, "more_body": more})

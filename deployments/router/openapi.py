@@ -1,0 +1,100 @@
+"""`/openapi.json`: our own routes, and the engine's description of the inference endpoints."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from cluster.catalog.base_models import ModelKind
+from deployments.router.embed import EmbeddingRequest
+
+log = logging.getLogger(__name__)
+
+INFERENCE = ("/v1/chat/completions", "/v1/completions")
+BEARER = {"bearer": {"type": "http", "scheme": "bearer"}}
+
+
+def describe(app: FastAPI) -> None:
+    """Replace FastAPI's document by one that has the inference endpoints too."""
+    app.router.routes[:] = [
+        route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
+    ]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(merge(_own(app), await _engine(app)))
+
+
+def _own(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    components["securitySchemes"] = BEARER
+    document["security"] = [{"bearer": []}]
+    schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema()
+    document["paths"]["/v1/embeddings"] = {
+        "post": {
+            "tags": ["inference"],
+            "summary": "Create embeddings",
+            "requestBody": _body("EmbeddingRequest"),
+            "responses": {"200": {"description": "Successful Response"}},
+        }
+    }
+    return document
+
+
+def _body(schema: str) -> dict[str, Any]:
+    reference = {"$ref": f"#/components/schemas/{schema}"}
+    return {"required": True, "content": {"application/json": {"schema": reference}}}
+
+
+async def _engine(app: FastAPI) -> dict[str, Any]:
+    """What one LLM replica says of itself; empty while there is none."""
+    for base in app.state.lorikeet.catalog.bases():
+        if base.kind is ModelKind.LLM:
+            try:
+                handle = serve.get_app_handle(base.application)
+                document: dict[str, Any] = await handle.openapi.remote()
+            except (RayError, RayServeException) as error:
+                log.warning("no description from %s: %s", base.name, error)
+                continue
+            return document
+    return {}
+
+
+def merge(own: dict[str, Any], engine: dict[str, Any]) -> dict[str, Any]:
+    """`own` with the engine's inference endpoints and the schemas that they need."""
+    paths = engine.get("paths", {})
+    known = engine.get("components", {}).get("schemas", {})
+    wanted = []
+    for path in INFERENCE:
+        if path in paths:
+            operation = {**paths[path]["post"], "tags": ["inference"]}
+            own["paths"][path] = {"post": operation}
+            wanted += list(_references(operation))
+    schemas = own["components"]["schemas"]
+    while wanted:
+        name = wanted.pop()
+        if name not in schemas and name in known:
+            schemas[name] = known[name]
+            wanted += list(_references(known[name]))
+    return own
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = node.get("$ref")
+        found = [own.rsplit("/", 1)[-1]] if isinstance(own, str) else []
+        return found + [name for value in node.values() for name in _references(value)]
+    if isinstance(node, list):
+        return [name for value in node for name in _references(value)]
+    return []

@@ -1,0 +1,66 @@
+"""The life of a request, in order. This list is the only place that knows the order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from cluster.errors import Internal, LorikeetError
+from cluster.tenancy.admission import LimitReached
+from deployments.router.dialects.openai.errors import render, render_event
+from deployments.router.exchange import ClientGone, Exchange
+from deployments.router.quotas import quota_headers
+from deployments.router.settle import Settle
+
+log = logging.getLogger(__name__)
+
+GONE = 499
+"""nginx's status for a caller who did not wait; only usage events carry it."""
+
+
+class Step(Protocol):
+    async def __call__(self, exchange: Exchange) -> None: ...
+
+
+class Pipeline:
+    """Runs the steps; whatever becomes of them, the request is answered and settled once."""
+
+    def __init__(self, steps: Sequence[Step], settle: Settle) -> None:
+        self._steps = steps
+        self._settle = settle
+
+    async def run(self, exchange: Exchange) -> None:
+        try:
+            for step in self._steps:
+                await step(exchange)
+        except ClientGone:
+            exchange.status, exchange.error_code = GONE, "client_gone"
+        except asyncio.CancelledError:
+            exchange.status, exchange.error_code = GONE, "client_gone"
+            task = asyncio.current_task()
+            if not exchange.gone or task is None or task.uncancel():
+                raise  # somebody else, such as a shutdown, cancelled it
+        except LorikeetError as error:
+            await self._fail(exchange, error)
+        except Exception:
+            log.exception("request %s", exchange.id)
+            await self._fail(exchange, Internal("The server failed to handle the request."))
+        finally:
+            for give_back in reversed(exchange.cleanup):
+                give_back()
+            await asyncio.shield(self._settle(exchange))
+
+    async def _fail(self, exchange: Exchange, error: LorikeetError) -> None:
+        exchange.error_code = error.code
+        if exchange.headers_sent:
+            # The status line is gone: an event tells the caller that this stream is not whole.
+            exchange.status = error.status
+            await exchange.write(render_event(error), more=False)
+            return
+        body, headers = render(error)
+        if isinstance(error, LimitReached):
+            headers += quota_headers(error.requests, error.tokens)
+        await exchange.start(error.status, headers)
+        await exchange.write(body, more=False)

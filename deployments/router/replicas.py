@@ -1,0 +1,120 @@
+"""Which replica takes a request: one that holds the adapter, with the fewest requests in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+from cluster.errors import Unavailable
+from cluster.store.redis import REPLICA_CHANNEL
+from deployments.adapters import listen
+
+log = logging.getLogger(__name__)
+
+SUSPICION = 2.0
+"""Seconds for which a replica that broke a connection is passed over."""
+
+
+class ReplicaPool:
+    """The live replicas as this router sees them. `watch` keeps it fresh; picking does no I/O."""
+
+    def __init__(self, directory: ReplicaDirectory, redis: Redis, node: str, wait: float) -> None:
+        self._directory = directory
+        self._redis = redis
+        self._node = node
+        self._wait = wait
+        self._replicas: dict[str, list[Replica]] = {}
+        self._mine: Counter[str] = Counter()
+        self._suspects: dict[str, float] = {}
+        self._arrival = asyncio.Condition()
+
+    def all(self, model: str) -> list[Replica]:
+        return self._replicas.get(model, [])
+
+    @property
+    def models(self) -> dict[str, list[Replica]]:
+        return self._replicas
+
+    def address(self, replica: Replica) -> str | None:
+        """How this router reaches a replica, None where it can't."""
+        return replica.address if replica.node == self._node else replica.remote
+
+    async def pick(self, model: str, engine_model: str, passed: Collection[str]) -> Replica:
+        """A replica of `model` that holds `engine_model` and is not in `passed`.
+
+        Waits a while for one; raises Unavailable when all are full or none comes.
+        """
+        deadline = time.monotonic() + self._wait
+        while True:
+            holding = [r for r in self.all(model) if self._holds(r, engine_model)]
+            fresh = [r for r in holding if r.id not in passed and not self._suspect(r)]
+            free = [r for r in fresh if self._load(r) < r.capacity]
+            if free:
+                return min(free, key=self._load)
+            if fresh:
+                raise Unavailable(f"All replicas of {model!r} are full.", retry_after=1.0)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Unavailable(f"No replica of {model!r} is ready.", retry_after=5.0)
+            with contextlib.suppress(TimeoutError):
+                # Short waits, since a suspicion ends without anybody telling.
+                async with asyncio.timeout(min(left, SUSPICION / 4)), self._arrival:
+                    await self._arrival.wait()
+
+    def take(self, replica: Replica) -> Callable[[], None]:
+        """Count a request as this router's load on `replica`, until the result is called."""
+        self._mine[replica.id] += 1
+
+        def give_back() -> None:
+            self._mine[replica.id] -= 1
+            if not self._mine[replica.id]:
+                del self._mine[replica.id]
+
+        return give_back
+
+    def suspect(self, replica: Replica) -> None:
+        """Pass over a replica that broke a connection, until it has had time to be replaced."""
+        self._suspects[replica.id] = time.monotonic() + SUSPICION
+
+    def _holds(self, replica: Replica, engine_model: str) -> bool:
+        held = engine_model == replica.model or engine_model in replica.adapters
+        return held and self.address(replica) is not None
+
+    def _suspect(self, replica: Replica) -> bool:
+        until = self._suspects.get(replica.id)
+        if until is None:
+            return False
+        if time.monotonic() >= until:
+            del self._suspects[replica.id]
+            return False
+        return True
+
+    def _load(self, replica: Replica) -> int:
+        # A heartbeat is up to a second old and counts this router's own requests too.
+        return max(self._mine[replica.id], replica.running + replica.waiting)
+
+    async def watch(self) -> None:
+        """Read the directory each second and at each change; without Redis, keep the last one."""
+        changes = asyncio.Event()
+        listener = asyncio.create_task(listen(self._redis, REPLICA_CHANNEL, changes))
+        try:
+            while True:
+                changes.clear()
+                try:
+                    self._replicas = await self._directory.read()
+                    async with self._arrival:
+                        self._arrival.notify_all()
+                except (RedisError, OSError) as error:
+                    log.warning("replicas not read, the last ones stay in use: %s", error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changes.wait(), HEARTBEAT)
+        finally:
+            listener.cancel()

@@ -1,0 +1,31 @@
+"""Step 4: which model the name means, and what its engine calls it."""
+
+from __future__ import annotations
+
+from cluster.catalog.base_models import ModelKind
+from cluster.catalog.catalog import Catalog
+from cluster.errors import InvalidRequest
+from deployments.router.exchange import Exchange
+
+ANSWERS = {
+    "/v1/chat/completions": ModelKind.LLM,
+    "/v1/completions": ModelKind.LLM,
+    "/v1/embeddings": ModelKind.EMBEDDING,
+}
+
+
+class Resolve:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def __call__(self, exchange: Exchange) -> None:
+        assert exchange.principal is not None, "authenticate comes before resolve"
+        route = self._catalog.resolve(exchange.principal.organization_id, exchange.model)
+        if route.kind is not ANSWERS[exchange.endpoint]:
+            raise InvalidRequest(
+                f"{exchange.model!r} is of kind {route.kind.value!r} and does not answer "
+                f"{exchange.endpoint}.",
+                param="model",
+                code="unsupported_endpoint",
+            )
+        exchange.route = route

@@ -1,0 +1,51 @@
+"""Step 8: the truth replaces the reservation, and one usage event leaves."""
+
+from __future__ import annotations
+
+import time
+
+from cluster.tenancy.admission import Admission
+from cluster.usage.event import UsageEvent
+from cluster.usage.meter import Meter
+from deployments.router.exchange import Exchange
+
+
+class Settle:
+    def __init__(self, admission: Admission, meter: Meter) -> None:
+        self._admission = admission
+        self._meter = meter
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.lease is not None:
+            await self._admission.settle(exchange.lease, exchange.usage.total)
+        principal, route = exchange.principal, exchange.route
+        if principal is None:  # nobody to charge it to
+            return
+        now = time.perf_counter()
+        first = exchange.first_token_at
+        self._meter.record(
+            UsageEvent(
+                request_id=exchange.id,
+                organization_id=principal.organization_id,
+                project_id=principal.project_id,
+                key_id=principal.key_id,
+                endpoint=exchange.endpoint,
+                model=exchange.model[:255],
+                base_model=None if route is None else route.base.name,
+                adapter_digest=None if route is None else route.digest,
+                stream=exchange.stream,
+                status=exchange.status,
+                error_code=exchange.error_code,
+                prompt_tokens=exchange.usage.prompt,
+                completion_tokens=exchange.usage.completion,
+                cached_tokens=exchange.usage.cached,
+                latency_ms=(now - exchange.started) * 1000,
+                ttft_ms=None if first is None else (first - exchange.started) * 1000,
+                end_user=_text(exchange.document.get("user")),
+                started_at=exchange.started_at,
+            )
+        )
+
+
+def _text(value: object) -> str | None:
+    return value[:255] if isinstance(value, str) else None

@@ -1,0 +1,190 @@
+"""A small HTTP/1.1 client for the engines' sockets: few objects and few wake-ups a request.
+
+It does what a general client would, minus what this hop never needs (redirects, cookies,
+decoding, proxies), because every Python cycle here is taken from the tokens. Responses are parsed
+by httptools; connections are kept and reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+import httptools
+
+WINDOW = 0.008
+"""Seconds for which the pieces of a stream are joined, after the first one."""
+HIGH_WATER = 1 << 20
+"""Bytes waiting for a slow caller at which the engine's socket is read no more."""
+
+
+class ConnectionLost(Exception):
+    """The engine's connection broke before the response was whole."""
+
+
+class Answer(asyncio.Protocol):
+    """One connection and the response on it. Reused for request after request."""
+
+    def __init__(self, release: Callable[[Answer], None]) -> None:
+        self._release = release
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._lost = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._buffered = 0
+        self._paused = False
+        self._whole = False
+        self._keep_alive = False
+        self._begun = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.status = 0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a stream connection"
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._wake()
+
+    # What httptools calls.
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._buffered += len(body)
+        if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
+            self._transport.pause_reading()
+            self._paused = True
+        if not self._begun:
+            self._begun = True
+            self._wake()
+        elif self._timer is None and self._waiter is not None:
+            self._timer = self._loop.call_later(WINDOW, self._wake)
+
+    def on_message_complete(self) -> None:
+        self._whole = True
+        self._keep_alive = self._parser.should_keep_alive()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the router calls.
+
+    def write(self, head: bytes, body: bytes) -> None:
+        assert self._transport is not None, "connected"
+        self._transport.write(head + body)
+
+    @property
+    def usable(self) -> bool:
+        return not self._lost and self._transport is not None and not self._transport.is_closing()
+
+    async def read(self) -> bytes:
+        """The next pieces of the body, joined; empty at its end. Raises ConnectionLost."""
+        while not self._pieces:
+            if self._whole:
+                return b""
+            await self._wait()
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return body
+
+    async def read_all(self) -> bytes:
+        """The whole body. Raises ConnectionLost."""
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _wait(self) -> None:
+        if self._lost:
+            raise ConnectionLost
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def interrupt(self) -> None:
+        """Break the connection: the engine stops the generation."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Done with this response: keep the connection if it is whole, else break it."""
+        if self._whole and self.usable and self._keep_alive:
+            self._reset()
+            self._release(self)
+        else:
+            self.interrupt()
+
+
+class Upstreams:
+    """Connections by address. An address is a unix socket's path or `host:port`."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[Answer]] = defaultdict(list)
+
+    async def post(self, address: str, path: str, headers: bytes, body: bytes) -> Answer:
+        """Send a request; the answer's status is known after its first `read`.
+
+        Raises OSError where nobody listens.
+        """
+        head = b"POST %b HTTP/1.1\r\nhost: engine\r\n%bcontent-length: %d\r\n\r\n" % (
+            path.encode(),
+            headers,
+            len(body),
+        )
+        idle = self._idle[address]
+        while idle:
+            answer = idle.pop()
+            if answer.usable:
+                answer.write(head, body)
+                return answer
+        answer = await self._connect(address)
+        answer.write(head, body)
+        return answer
+
+    async def _connect(self, address: str) -> Answer:
+        loop = asyncio.get_running_loop()
+        idle = self._idle[address]
+
+        def protocol() -> Answer:
+            return Answer(idle.append)
+
+        if address.startswith("/"):
+            _, answer = await loop.create_unix_connection(protocol, address)
+        else:
+            host, _, port = address.rpartition(":")
+            _, answer = await loop.create_connection(protocol, host, int(port))
+        return answer
+
+    def forget(self, address: str) -> None:
+        """Close the idle connections to a replica that has gone."""
+        for answer in self._idle.pop(address, []):
+            answer.interrupt()

@@ -1,0 +1,1 @@
+"""Retrieval over a team's own documents, built on embeddings."""
