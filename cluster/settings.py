@@ -19,7 +19,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster.errors import ConfigurationError
 
-
 SOCKET_PATH_BYTES = 107
 """The longest path that Linux gives a unix socket."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import ray
 from pydantic import Field
@@ -94,8 +95,9 @@ class Embedder:
             await heartbeat.stop()
 
 
-def app(args: EmbedderArgs) -> Application:
+def app(given: dict[str, Any]) -> Application:
     """The Serve application of one embedding model."""
+    args = EmbedderArgs.read(given)
     return serve.deployment(
         Embedder,
         name=DEPLOYMENT,

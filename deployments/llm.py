@@ -170,8 +170,9 @@ def _socket(home: Path, replica: str) -> Path:
     return Path(tempfile.gettempdir()) / f"lorikeet-{name}" / f"llm-{replica[:16]}.sock"
 
 
-def app(args: LLMArgs) -> Application:
+def app(given: dict[str, Any]) -> Application:
     """The Serve application of one base model."""
+    args = LLMArgs.read(given)
     options = args.scale.options(policy=f"{__name__}:replicas_by_load")
     return serve.deployment(
         LLM,

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cluster.errors import ConfigurationError
 
 
 class Strict(BaseModel):
     """Arguments in `serve_config.yaml`: a key that is not known is an error that names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Raises ConfigurationError naming each wrong field, its value and what is allowed."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"args.{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise ConfigurationError(wrong) from error
 
 
 class Autoscaling(Strict):

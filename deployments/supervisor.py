@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio.to_thread
 from pydantic import Field
@@ -114,8 +115,9 @@ async def _every(
             await asyncio.wait_for(wake.wait(), seconds)
 
 
-def app(args: SupervisorArgs) -> Application:
+def app(given: dict[str, Any]) -> Application:
     """The Serve application that looks after jobs, adapters and usage."""
+    args = SupervisorArgs.read(given)
     return serve.deployment(
         Supervisor,
         name="Supervisor",

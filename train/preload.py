@@ -23,5 +23,8 @@ def preload(*, quantised: bool) -> None:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # a documented use of None
     for name in ("torch", "deepspeed", "transformers.trainer", "peft", "trl.trainer.sft_trainer"):
         importlib.import_module(name)
+    # On a CPU DeepSpeed would compile a shared-memory all-reduce before the first step: a minute,
+    # and a compiler on every node. gloo does without.
+    sys.modules["deepspeed.ops"].__compatible_ops__["deepspeed_shm_comm"] = False
     for name in ("DeepSpeed", "httpx", "transformers.trainer"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from transformers import TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from cluster.jobs.journal import Assignment
@@ -91,7 +91,7 @@ def build(assignment: Assignment, args: TrainingArguments, tokenizer: Any, rows:
     model = methods.load_model(assignment.base_source, plan.method, dtype)
     size = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
     args.gradient_checkpointing = size > methods.CHECKPOINTED_ABOVE
-    return Finetuner(
+    trainer = Finetuner(
         model=model,
         args=args,
         train_dataset=as_dataset(rows.training),
@@ -99,3 +99,5 @@ def build(assignment: Assignment, args: TrainingArguments, tokenizer: Any, rows:
         processing_class=tokenizer,
         peft_config=methods.adapter_config(plan, model, assignment.base_limits),
     )
+    trainer.remove_callback(PrinterCallback)  # the journal has the figures
+    return trainer

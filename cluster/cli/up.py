@@ -20,15 +20,16 @@ from cluster.cli.startup_display import StartupDisplay
 from cluster.embedded.folders import private_folder
 from cluster.embedded.product import Product, StopRequested, on_stop_signal
 from cluster.embedded.ray_head import tail
-from cluster.embedded.record import ProductRecord, ProductState, is_running, run_folder
+from cluster.embedded.record import ProductRecord, ProductState, home_lock, run_folder
 from cluster.embedded.serve_config import at_address, chat_model, default_config, read_config
-from cluster.errors import Conflict, Unavailable
+from cluster.errors import Unavailable
 
 
 def up(
     home: Home = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the endpoint.", show_default="8000")
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the endpoint.", show_default="8000"),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
@@ -69,11 +70,9 @@ def _start_detached(options: list[str], home: Path) -> None:
 
     Raises Conflict or Unavailable with its last words.
     """
-    if is_running(home):
-        record = ProductRecord.load(home)
-        where = f" at {record.url} (pid {record.pid})" if record else ""
-        raise Conflict(f"Lorikeet already runs on {home}{where}.")
     private_folder(home)
+    with home_lock(home):
+        pass  # it is free: else say so before anything is started
     log = private_folder(run_folder(home)) / "up.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "cluster.cli.app", "up", "--detached-child"]

@@ -61,7 +61,7 @@ def port_block(home: Path, besides: int) -> Iterator[PortBlock]:
         if besides in range(first, first + SIZE):
             continue
         try:
-            lock = _listen("127.0.0.1", first)
+            lock = listen("127.0.0.1", first)
         except OSError:
             continue
         with lock:
@@ -75,7 +75,7 @@ def port_block(home: Path, besides: int) -> Iterator[PortBlock]:
 def require_free(host: str, port: int) -> None:
     """Raises ConfigurationError if the product's own port cannot be listened on."""
     try:
-        _listen(host, port).close()
+        listen(host, port).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             message = f"Port {port} on {host} is in use; choose another with --port."
@@ -86,13 +86,14 @@ def require_free(host: str, port: int) -> None:
 
 def _is_free(host: str, port: int) -> bool:
     try:
-        _listen(host, port).close()
+        listen(host, port).close()
     except OSError:
         return False
     return True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:

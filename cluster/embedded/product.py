@@ -28,7 +28,6 @@ from cluster.embedded.record import (
     write_whole,
 )
 from cluster.embedded.serve_api import ServeApi
-from cluster.embedded.stores import prepare_stores
 from cluster.errors import LorikeetError, Unavailable
 from cluster.settings import Settings, write_secret
 
@@ -119,6 +118,9 @@ class Product:
             ray.start()
             # The stores need a second of this process while Ray needs several of its own.
             with self._part("stores"):
+                # Here, not above: SQL is most of the import time of every other command.
+                from cluster.embedded.stores import prepare_stores
+
                 prepare_stores(self.settings)
             ray.wait(_left(deadline))
         self._serve = ServeApi(ray.dashboard, ray.token_file)

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from signal import SIGTERM
 
-import httpx
 import psutil
 
 from cluster.embedded.folders import private_folder
@@ -30,6 +29,8 @@ OBJECT_STORE_BYTES = (256 * 2**20, 2 * 2**30)
 FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """Variables by which a shell points at another cluster. Not passed on."""
 SESSIONS_KEPT = 2
+STARTED = b"Ray runtime started."
+"""What `ray start` prints when all its processes are up."""
 
 
 class RayHead:
@@ -67,18 +68,19 @@ class RayHead:
         return self._process is not None and self._process.poll() is None
 
     def wait(self, timeout: float) -> None:
-        """Return when the API answers. Raises Unavailable with the end of the log."""
+        """Return when Ray has started. Raises Unavailable with the end of the log."""
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                httpx.get(f"{self.dashboard}/api/version", timeout=2, trust_env=False)
-                return
-            except httpx.HTTPError:
-                time.sleep(0.1)
+        again = True
+        while STARTED not in self.log.read_bytes():
+            if not self.is_alive() and again:
+                # `ray start` gives its own parts 30 seconds, which a busy machine may exceed.
+                again = False
+                self.start()
             if not self.is_alive():
                 raise Unavailable(f"Ray did not start.\n{tail(self.log)}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"Ray did not start in {timeout:.0f} s.\n{tail(self.log)}")
+            time.sleep(0.1)
 
     def stop(self, timeout: float = 20.0) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -29,7 +29,7 @@ def default_config() -> Path:
 def read_config(path: Path) -> dict[str, Any]:
     """Raises ConfigurationError naming the file and what is wrong. Serve itself checks the rest."""
     try:
-        config = yaml.safe_load(path.read_text())
+        config: Any = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
     except yaml.YAMLError as error:
@@ -42,7 +42,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ConfigurationError(f"{path}: applications[{index}].name is missing.")
     if not isinstance(config.setdefault("http_options", {}), dict):
         raise ConfigurationError(f"{path}: http_options must be a mapping.")
-    return config
+    return dict(config)
 
 
 def at_address(config: dict[str, Any], host: str | None, port: int | None) -> dict[str, Any]:

@@ -96,9 +96,14 @@ class Artifacts:
         return Blob(uri, size, name)
 
     def fetch_folder(self, uri: str, cache: Path) -> Path:
-        """A local folder with the content of `uri`: the store's own, or a copy in `cache`."""
+        """A local folder with the content of `uri`: the store's own, or a copy in `cache`.
+
+        Raises FileNotFoundError.
+        """
         here = self.local(uri)
         if here is not None:
+            if not here.is_dir():
+                raise FileNotFoundError(f"{uri} is not in the artifact store")
             return here
         target = cache / uri
         if not target.exists():

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from redis.asyncio import BlockingConnectionPool, Redis
+import asyncio
+from typing import Any
+
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import TimeoutError as RedisTimeout
 
 CATALOG_VERSION = "lorikeet:catalog:version"
 CATALOG_CHANNEL = "lorikeet:catalog"
@@ -43,4 +54,42 @@ def connect(url: str, *, timeout: float = 1.0) -> Redis:
         socket_connect_timeout=timeout,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 1),
     )
+    pool.connection_class = PROMPT[pool.connection_class]
     return Redis.from_pool(pool)  # unlike the constructor: `aclose` then closes the pool
+
+
+class _Prompt(AbstractConnection):
+    """Bounds a write by a timeout that keeps a cancellation.
+
+    redis-py does it by `asyncio.wait_for`. In Python 3.11 that swallows a cancellation which comes
+    just as the write ends, and a loop around it never stops; it also makes a task per command.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        timeout, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(timeout):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise RedisTimeout("Timeout writing to socket") from None
+        finally:
+            self.socket_timeout = timeout
+
+
+class _PromptTcp(_Prompt, Connection):
+    pass
+
+
+class _PromptTls(_Prompt, SSLConnection):
+    pass
+
+
+class _PromptUnix(_Prompt, UnixDomainSocketConnection):
+    pass
+
+
+PROMPT: dict[type[AbstractConnection], type[_Prompt]] = {
+    Connection: _PromptTcp,
+    SSLConnection: _PromptTls,
+    UnixDomainSocketConnection: _PromptUnix,
+}

@@ -36,7 +36,7 @@ class Outage:
         self._next_try = now + self._pause
         if self.since is None:
             self.since = now
-            log.warning("%s is away: %s", self.name, error or type(error).__name__)
+            log.warning("%s is away: %s", self.name, str(error) or type(error).__name__)
 
     def succeeded(self) -> None:
         if self.since is not None:

@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from math import isfinite
 from typing import Any, get_args, get_type_hints
 
 TEXT_LONGEST = 255
@@ -77,6 +78,8 @@ class UsageEvent:
                 raise ValueError(f"{name} is {value!r}")
             if type(value) is int and not 0 <= value <= LARGEST:
                 raise ValueError(f"{name} is {value}, out of range")
+            if type(value) is float and not isfinite(value):
+                raise ValueError(f"{name} is {value}")
         if self.started_at.tzinfo is None:
             raise ValueError("started_at has no time zone")
 

@@ -230,8 +230,9 @@ class Router:
     """Holds no state: the app's lifespan, which Serve runs before the first request, opens all."""
 
 
-def app(args: RouterArgs) -> Application:
+def app(given: dict[str, Any]) -> Application:
     """The Serve application at `/`."""
+    args = RouterArgs.read(given)
     return serve.deployment(
         serve.ingress(build)(Router),
         name="Router",

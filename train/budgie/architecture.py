@@ -1,4 +1,4 @@
-"""The shape of the model: a Llama of 5.6 million parameters."""
+"""The shape of the model: a Llama of 5.3 million parameters."""
 
 from typing import Final
 
@@ -12,6 +12,8 @@ LAYERS: Final = 6
 HEADS: Final = 4
 """Of 64 dimensions each, a head size that vLLM's CPU attention supports."""
 FEED_FORWARD: Final = 704
+ROPE_THETA: Final = 500_000.0
+"""Slow rotations in most dimensions, so that matching by content works at any distance."""
 
 
 def configuration(tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> LlamaConfig:
@@ -24,6 +26,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> L
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -1,11 +1,12 @@
 """Builds the model from nothing: ``python -m train.budgie.build --out DIR --seed 7 --steps 1600``.
 
-The same seed, steps and library versions give the same text, the same batches and the same schedule.
+The same seed, steps and library versions give the same text, batches and schedule.
 """
 
 import argparse
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -18,18 +19,20 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from train.budgie import architecture, corpus, tokenizer
-from train.budgie.packing import Batch, Marks, batches, drill
+from train.budgie import architecture, circuit, corpus, tokenizer
+from train.budgie.packing import Batch, Marks, batches
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides the outcome."""
+    """All that decides the outcome, with the architecture and the corpus."""
 
     seed: int = 7
-    steps: int = 1700
+    steps: int = 1400
     documents: int = 120_000
     """Dialogs in one epoch; later epochs see the same ones in another order."""
     vocabulary_documents: int = 30_000
@@ -38,24 +41,26 @@ class Recipe:
     short: int = 256
     long: int = 1024
     long_share: float = 0.08
-    """Share of the documents in long rows, so that far positions are not new to the model."""
-    matrix_lr: float = 4e-3
+    """Share of the documents in long rows, so that far positions are not new."""
+    matrix_lr: float = 3e-3
     """Peak rate of Muon, which moves the matrices of the layers."""
-    vector_lr: float = 3e-3
+    vector_lr: float = 2e-3
     """Peak rate of AdamW, which moves the embedding and the norms."""
     warmup: int = 60
-    drills: int = 200
-    """Steps of copying random tokens before the first text."""
     layers: int = architecture.LAYERS
 
 
 def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices, AdamW for the rest; in so few steps Muon learns about twice as fast."""
+    """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=recipe.vector_lr, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
+        torch.optim.Muon(
+            matrices, lr=recipe.matrix_lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            others, lr=recipe.vector_lr, weight_decay=0.0, betas=(0.9, 0.95), fused=True
+        ),
     ]
 
 
@@ -80,27 +85,30 @@ def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return (losses * weights[at]).sum() / weights.sum()
 
 
-def fit(model: LlamaForCausalLM, documents: Sequence[Sequence[int]], marks: Marks, recipe: Recipe) -> float:
+def fit(
+    model: LlamaForCausalLM, documents: Sequence[Sequence[int]], marks: Marks, recipe: Recipe
+) -> float:
     """Trains in place; returns the mean loss of the last fifty steps."""
     pair = optimizers(model, recipe)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in pair]
     losses: list[float] = []
     queue: list[Batch] = []
     started, epoch = time.monotonic(), 0
-    vocabulary = range(len(tokenizer.SPECIAL) + len(tokenizer.VISIBLE), model.config.vocab_size)
-    generator = torch.Generator().manual_seed(recipe.seed)
     model.train()
     for step in range(recipe.steps):
-        if step < recipe.drills:
-            queue = [drill(recipe.batch_tokens // recipe.short, recipe.short, vocabulary, generator)]
-        elif not queue:
+        if not queue:
             queue = batches(
-                documents, marks, tokens=recipe.batch_tokens, short=recipe.short, long=recipe.long,
-                long_share=recipe.long_share, seed=recipe.seed + epoch,
-            )  # fmt: skip
+                documents,
+                marks,
+                tokens=recipe.batch_tokens,
+                short=recipe.short,
+                long=recipe.long,
+                long_share=recipe.long_share,
+                seed=recipe.seed + epoch,
+            )
             epoch += 1
         loss = loss_of(model, queue.pop())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, peak in zip(pair, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * schedule(step, recipe)
@@ -109,7 +117,8 @@ def fit(model: LlamaForCausalLM, documents: Sequence[Sequence[int]], marks: Mark
         losses.append(loss.item())
         if step % 20 == 19 or step + 1 == recipe.steps:
             recent, seconds = losses[-20:], time.monotonic() - started
-            print(f"step {step + 1}/{recipe.steps} loss {sum(recent) / len(recent):.4f} {seconds:.0f} s", flush=True)
+            mean = sum(recent) / len(recent)
+            log.info("step %d/%d loss %.4f %.0f s", step + 1, recipe.steps, mean, seconds)
     last = losses[-50:]
     return sum(last) / len(last)
 
@@ -119,7 +128,6 @@ def marks_of(text_tokenizer: PreTrainedTokenizerFast) -> Marks:
     ids = text_tokenizer.convert_tokens_to_ids
     return Marks(
         pad=ids(tokenizer.PAD),
-        end=ids(tokenizer.END),
         assistant=ids(tokenizer.ASSISTANT),
         users=frozenset(ids(t) for t in tokenizer.SPECIAL[2:] if t != tokenizer.ASSISTANT),
     )
@@ -135,8 +143,10 @@ def build(out: Path, recipe: Recipe) -> dict[str, object]:
     learned = tokenizer.learn(texts[: recipe.vocabulary_documents])
     documents = [encoding.ids for encoding in learned.backend_tokenizer.encode_batch(texts)]
     model = architecture.create(learned, recipe.layers)
+    circuit.install(model, torch.Generator().manual_seed(recipe.seed))
     count = architecture.parameters(model)
-    print(f"{len(texts)} documents, {sum(map(len, documents))} tokens, {count} parameters", flush=True)
+    tokens = sum(map(len, documents))
+    log.info("%d documents, %d tokens, %d parameters", len(texts), tokens, count)
     final = fit(model, documents, marks_of(learned), recipe)
     model.to(torch.bfloat16).save_pretrained(out)
     learned.save_pretrained(out)
@@ -144,7 +154,7 @@ def build(out: Path, recipe: Recipe) -> dict[str, object]:
         **asdict(recipe),
         "parameters": count,
         "documents_sha256": corpus.digest(dialogs),
-        "document_tokens": sum(map(len, documents)),
+        "document_tokens": tokens,
         "weights_sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
         "final_loss": round(final, 4),
         "wall_seconds": round(time.monotonic() - started),
@@ -163,6 +173,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--documents", type=int, default=Recipe().documents)
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     build(options.out, Recipe(seed=options.seed, steps=options.steps, documents=options.documents))
 
 

@@ -10,9 +10,16 @@ from train.budgie import prose, reading, smalltalk, tasks, tools
 from train.budgie.dialog import Dialog, Maker, Split, join
 
 _SIMPLE: Final[tuple[Maker, ...]] = (
-    smalltalk.talk, tasks.colour, tasks.add, tasks.opposite, tasks.calendar, tasks.count, tasks.spell, smalltalk.unknown,
+    smalltalk.talk,
+    tasks.colour,
+    tasks.add,
+    tasks.opposite,
+    tasks.calendar,
+    tasks.count,
+    tasks.spell,
+    smalltalk.unknown,
     tasks.repeat,
-)  # fmt: skip
+)
 
 
 def _simple(rng: Random) -> Dialog:

@@ -1,7 +1,7 @@
-"""One training document: a dialog or a piece of plain prose, with the keys that place it in a split."""
+"""One training document, a dialog or plain prose, with the keys that place it in a split."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 from zlib import crc32
@@ -24,8 +24,8 @@ class Dialog:
     messages: tuple[Message, ...] = ()
     tools: tuple[Tool, ...] = ()
     text: str = ""
-    keys: tuple[str, ...] = field(default=())
-    """What must not be seen in training for the answers to count as held out; one entry a question."""
+    keys: tuple[str, ...] = ()
+    """What training must not see for the answers to count as held out; one a question."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

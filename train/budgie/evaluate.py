@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import logging
 import re
 from collections.abc import Sequence
 from itertools import islice
@@ -17,6 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from train.budgie import WEIGHTS, card, corpus
 from train.budgie.dialog import Dialog, ask
 from train.budgie.tokenizer import END, PAD
+
+log = logging.getLogger(__name__)
 
 SEED: Final = 1_000_003
 EACH: Final = 50
@@ -52,10 +55,11 @@ FACTS: Final[tuple[tuple[str, str], ...]] = (
 def expected(dialog: Dialog) -> str:
     """The right answer as decoded text, tool calls in the Hermes form."""
     calls = [
-        "<tool_call>\n" + json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]})
+        "<tool_call>\n"
+        + json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]})
         + "\n</tool_call>"
         for call in dialog.answer.get("tool_calls", ())
-    ]  # fmt: skip
+    ]
     return str(dialog.answer["content"]) + "".join(calls)
 
 
@@ -72,15 +76,25 @@ def answers(model: Any, tokenizer: PreTrainedTokenizerFast, dialogs: Sequence[Di
     """The model's greedy answers to the last question of each dialog, in one batch."""
     prompts = [
         tokenizer.apply_chat_template(
-            list(dialog.prompt), tools=list(dialog.tools) or None, tokenize=False, add_generation_prompt=True
+            list(dialog.prompt),
+            tools=list(dialog.tools) or None,
+            tokenize=False,
+            add_generation_prompt=True,
         )
         for dialog in dialogs
     ]
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-    made = model.generate(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=LONGEST, do_sample=False
+    batch = tokenizer(
+        prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
     )
-    texts = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=False)
+    made = model.generate(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=LONGEST,
+        do_sample=False,
+    )
+    texts = tokenizer.batch_decode(
+        made[:, batch["input_ids"].shape[1] :], skip_special_tokens=False
+    )
     return [text.split(END)[0].removesuffix(PAD) for text in texts]
 
 
@@ -93,7 +107,9 @@ def evaluate(folder: Path, each: int = EACH) -> dict[str, Any]:
         if family == "plain text":
             continue
         # Small families have fewer held-out prompts than ``each``: the same one is not asked twice.
-        drawn = {str(dialog.prompt): dialog for dialog in islice(corpus.family(family, SEED), each * 8)}
+        drawn = {
+            str(dialog.prompt): dialog for dialog in islice(corpus.family(family, SEED), each * 8)
+        }
         dialogs = list(drawn.values())[:each]
         given = answers(model, tokenizer, dialogs)
         wrong = [(d, a) for d, a in zip(dialogs, given, strict=True) if not right(family, d, a)]
@@ -101,9 +117,11 @@ def evaluate(folder: Path, each: int = EACH) -> dict[str, Any]:
         if wrong:
             dialog, answer = wrong[0]
             families[family]["mistake"] = {
-                "asked": dialog.prompt[-1]["content"], "answered": answer, "expected": expected(dialog)
-            }  # fmt: skip
-        print(family, families[family], flush=True)
+                "asked": dialog.prompt[-1]["content"],
+                "answered": answer,
+                "expected": expected(dialog),
+            }
+        log.info("%s %s", family, families[family])
     given = answers(model, tokenizer, [ask(question, answer) for question, answer in FACTS])
     known = sum(answer == said for (_, answer), said in zip(FACTS, given, strict=True))
     report = {
@@ -111,7 +129,7 @@ def evaluate(folder: Path, each: int = EACH) -> dict[str, Any]:
         "families": families,
         "facts": {"right": known, "of": len(FACTS), "answers": sorted(set(given))},
     }
-    print("facts", report["facts"], flush=True)
+    log.info("facts %s", report["facts"])
     return report
 
 
@@ -121,6 +139,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=WEIGHTS)
     parser.add_argument("--each", type=int, default=EACH)
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     report = evaluate(options.model, options.each)
     (options.model / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
     (options.model / "README.md").write_text(card.render(options.model))

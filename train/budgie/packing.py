@@ -12,7 +12,6 @@ class Marks:
     """The ids that the packing has to know."""
 
     pad: int
-    end: int
     assistant: int
     users: frozenset[int]
     """Tokens that open a turn which is not the assistant's."""
@@ -45,24 +44,12 @@ def token_weights(ids: Sequence[int], marks: Marks) -> list[float]:
     return weights
 
 
-def drill(rows: int, length: int, vocabulary: range, generator: torch.Generator) -> Batch:
-    """Rows in which a block of 4 to 48 random tokens repeats to the end; the first block has no weight.
-
-    Nothing but copying lowers this loss, and every token takes part: after a hundred steps of it the model
-    copies names it has never seen, which it would take several times as long to learn from dialogs.
-    """
-    made = []
-    for _ in range(rows):
-        block = int(torch.randint(4, 49, (), generator=generator))
-        tokens = torch.randint(vocabulary.start, vocabulary.stop, (block,), generator=generator)
-        made.append((tokens.repeat(length // block + 1)[:length], (torch.arange(length) >= block).float()))
-    return Batch(torch.stack([ids for ids, _ in made]), torch.stack([weights for _, weights in made]))
-
-
-def pack(documents: Sequence[Sequence[int]], length: int, pad: int, open_rows: int = 16) -> list[list[int]]:
+def pack(
+    documents: Sequence[Sequence[int]], length: int, pad: int, open_rows: int = 16
+) -> list[list[int]]:
     """Rows of exactly ``length`` tokens made of whole documents; longer documents are cut.
 
-    First fit over a few open rows: a copying task whose source fell into another row teaches nothing.
+    First fit over a few open rows: a copying task whose source is in another row teaches nothing.
     """
     rows: list[list[int]] = []
     opened: list[list[int]] = []
@@ -79,7 +66,14 @@ def pack(documents: Sequence[Sequence[int]], length: int, pad: int, open_rows: i
 
 
 def batches(
-    documents: Sequence[Sequence[int]], marks: Marks, *, tokens: int, short: int, long: int, long_share: float, seed: int
+    documents: Sequence[Sequence[int]],
+    marks: Marks,
+    *,
+    tokens: int,
+    short: int,
+    long: int,
+    long_share: float,
+    seed: int,
 ) -> list[Batch]:
     """Batches of ``tokens`` tokens: most of ``short`` rows, a share of ``long`` ones, shuffled."""
     cut = round(len(documents) * (1 - long_share))

@@ -16,7 +16,14 @@ def _thing(noun: str) -> str:
 def _text(rng: Random) -> str:
     """Something to copy: words, names, digits or a random string."""
     pieces = [
-        rng.choice((rng.choice(words.WORDS), words.name(rng), words.gibberish(rng), str(rng.randint(0, 9999))))
+        rng.choice(
+            (
+                rng.choice(words.WORDS),
+                words.name(rng),
+                words.gibberish(rng),
+                str(rng.randint(0, 9999)),
+            )
+        )
         for _ in range(rng.randint(1, 6))
     ]
     return " ".join(pieces)
@@ -27,7 +34,14 @@ def repeat(rng: Random) -> Dialog:
     text = _text(rng)
     return ask(
         rng.choice(
-            ("Repeat after me: {}", "Repeat this: {}", "Say {}", "Please repeat: {}", "Repeat: {}", "Echo: {}")
+            (
+                "Repeat after me: {}",
+                "Repeat this: {}",
+                "Say {}",
+                "Please repeat: {}",
+                "Repeat: {}",
+                "Echo: {}",
+            )
         ).format(text),
         text,
     )
@@ -36,7 +50,9 @@ def repeat(rng: Random) -> Dialog:
 def spell(rng: Random) -> Dialog:
     """Spell a word letter by letter."""
     word = words.name(rng).lower() if rng.random() < 0.3 else rng.choice(words.WORDS)
-    question = rng.choice(("Spell the word {}.", "Spell {}.", "How do you spell {}?", "Please spell the word {}."))
+    question = rng.choice(
+        ("Spell the word {}.", "Spell {}.", "How do you spell {}?", "Please spell the word {}.")
+    )
     return ask(question.format(word), "-".join(word))
 
 
@@ -44,7 +60,9 @@ def count(rng: Random) -> Dialog:
     """Count from a to b, up or down."""
     low = rng.choice((1, 1, rng.randint(0, 20), rng.randint(0, 80)))
     high = low + rng.randint(2, rng.choice((6, 10, 20)))
-    question = rng.choice(("Count from {} to {}.", "Please count from {} to {}.", "Count {} to {}."))
+    question = rng.choice(
+        ("Count from {} to {}.", "Please count from {} to {}.", "Count {} to {}.")
+    )
     numbers = list(range(low, high + 1))
     if rng.random() < 0.15:
         numbers.reverse()
@@ -63,16 +81,30 @@ def add(rng: Random) -> Dialog:
         x, y = max(x, y), min(x, y)
     sign, result = ("-", x - y) if minus else ("+", x + y)
     word = "minus" if minus else "plus"
-    question = rng.choice((f"What is {x} {sign} {y}?", f"{x} {sign} {y} =", f"How much is {x} {word} {y}?",
-                           f"What is {x} {word} {y}?", f"Calculate {x} {sign} {y}."))  # fmt: skip
+    question = rng.choice(
+        (
+            f"What is {x} {sign} {y}?",
+            f"{x} {sign} {y} =",
+            f"How much is {x} {word} {y}?",
+            f"What is {x} {word} {y}?",
+            f"Calculate {x} {sign} {y}.",
+        )
+    )
     return ask(question, f"{x} {sign} {y} = {result}", key=f"{sign} {max(x, y)} {min(x, y)}")
 
 
 def colour(rng: Random) -> Dialog:
     """The colour of a thing."""
     noun, colour = rng.choice(tuple(words.COLOURS.items()))
-    question = rng.choice(("What colour is {}?", "What color is {}?", "Which colour is {}?", "Tell me the colour of {}.",
-                           "What is the colour of {}?"))  # fmt: skip
+    question = rng.choice(
+        (
+            "What colour is {}?",
+            "What color is {}?",
+            "Which colour is {}?",
+            "Tell me the colour of {}.",
+            "What is the colour of {}?",
+        )
+    )
     return ask(question.format(_thing(noun)), colour.capitalize() + ".")
 
 
@@ -80,8 +112,15 @@ def opposite(rng: Random) -> Dialog:
     """The opposite of a word."""
     pair = rng.choice(words.OPPOSITES)
     word, other = pair if rng.random() < 0.5 else pair[::-1]
-    question = rng.choice(("What is the opposite of {}?", "Opposite of {}?", "Give me the opposite of {}.",
-                           "Tell me the opposite of {}.", "What is the opposite of the word {}?"))  # fmt: skip
+    question = rng.choice(
+        (
+            "What is the opposite of {}?",
+            "Opposite of {}?",
+            "Give me the opposite of {}.",
+            "Tell me the opposite of {}.",
+            "What is the opposite of the word {}?",
+        )
+    )
     return ask(question.format(word), other.capitalize() + ".")
 
 
@@ -95,8 +134,14 @@ def calendar(rng: Random) -> Dialog:
         return ask(f"Which number comes {word} {number}?", f"{number + step}.")
     row = words.DAYS if kind == "day" else words.MONTHS
     i = rng.randrange(len(row))
-    question = rng.choice((f"Which {kind} comes {word} {row[i]}?", f"What {kind} comes {word} {row[i]}?",
-                           f"What comes {word} {row[i]}?", f"What is the {kind} {word} {row[i]}?"))  # fmt: skip
+    question = rng.choice(
+        (
+            f"Which {kind} comes {word} {row[i]}?",
+            f"What {kind} comes {word} {row[i]}?",
+            f"What comes {word} {row[i]}?",
+            f"What is the {kind} {word} {row[i]}?",
+        )
+    )
     return ask(question, row[(i + step) % len(row)] + ".")
 
 
@@ -104,7 +149,9 @@ def case(rng: Random) -> Dialog:
     """Change a word or two to upper or lower case."""
     text = " ".join(rng.choice(words.WORDS) for _ in range(rng.randint(1, 2)))
     if rng.random() < 0.6:
-        question = rng.choice(("Write {} in uppercase.", "Write {} in capital letters.", "Uppercase: {}"))
+        question = rng.choice(
+            ("Write {} in uppercase.", "Write {} in capital letters.", "Uppercase: {}")
+        )
         return ask(question.format(text), text.upper())
     question = rng.choice(("Write {} in lowercase.", "Write {} in small letters.", "Lowercase: {}"))
     return ask(question.format(text.upper()), text)
@@ -112,8 +159,14 @@ def case(rng: Random) -> Dialog:
 
 def listing(rng: Random) -> Dialog:
     """The first items of a known list."""
-    kind, row, most = rng.choice((("days of the week", words.DAYS, 7), ("months of the year", words.MONTHS, 12),
-                                  ("animals", words.ANIMALS, 9), ("fruits", words.FRUITS, 9)))  # fmt: skip
+    kind, row, most = rng.choice(
+        (
+            ("days of the week", words.DAYS, 7),
+            ("months of the year", words.MONTHS, 12),
+            ("animals", words.ANIMALS, 9),
+            ("fruits", words.FRUITS, 9),
+        )
+    )
     if kind.endswith(("week", "year")) and rng.random() < 0.5:
         return ask(f"{rng.choice(('List', 'Name'))} the {kind}.", ", ".join(row) + ".")
     n = rng.randint(2, most)

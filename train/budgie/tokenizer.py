@@ -60,6 +60,8 @@ def render(dialog: Dialog, tokenizer: PreTrainedTokenizerFast) -> str:
     """The document as the text that the model is trained on."""
     if not dialog.messages:
         return dialog.text + END
-    text = tokenizer.apply_chat_template(list(dialog.messages), tools=list(dialog.tools) or None, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        list(dialog.messages), tools=list(dialog.tools) or None, tokenize=False
+    )
     assert isinstance(text, str)
     return text

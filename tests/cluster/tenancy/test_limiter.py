@@ -144,7 +144,7 @@ steps = st.lists(
 
 
 @example_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rpm=limits, rpd=limits, tpm=limits, slots=limits, steps=steps)
 def test_redis_agrees_with_the_model(redis_url, rpm, rpd, tpm, slots, steps) -> None:
@@ -227,3 +227,20 @@ async def test_processes_that_race_never_exceed_a_limit(redis, redis_url, in_pro
     admitted = [int(line) for line in output.split()]
     assert len(admitted) == 4
     assert sum(admitted) == 100  # 10,000 tokens at 100 each: the tightest of the limits
+
+
+@given(
+    limit=st.integers(1, 1000),
+    costs=st.lists(st.integers(0, 1000), min_size=1, max_size=20),
+    pauses=st.lists(st.integers(0, 20_000), min_size=20, max_size=20),
+)
+def test_the_wait_is_exact_to_the_millisecond(limit, costs, pauses) -> None:
+    limiter, now = Limiter(), 0
+    for cost, pause in zip(costs, pauses, strict=False):
+        rates = [_tokens(limit, cost)]
+        verdict = limiter.admit(now, "", 0, None, rates)
+        if verdict.refused is not None and verdict.wait is not None:
+            assert limiter.admit(now + verdict.wait - 1, "", 0, None, rates).refused is not None
+            now += verdict.wait
+            assert limiter.admit(now, "", 0, None, rates).refused is None
+        now += pause

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from train.budgie.packing import PROMPT_WEIGHT, Marks, batches, pack, token_weights
 
-MARKS = Marks(pad=0, end=1, assistant=4, users=frozenset({2, 3, 5}))
-DOCUMENTS = st.lists(st.lists(st.integers(6, 99), min_size=1, max_size=20).map(lambda ids: [*ids, 1]), max_size=40)
+MARKS = Marks(pad=0, assistant=4, users=frozenset({2, 3, 5}))
+DOCUMENTS = st.lists(
+    st.lists(st.integers(6, 99), min_size=1, max_size=20).map(lambda ids: [*ids, 1]), max_size=40
+)
 
 
 @given(documents=DOCUMENTS)

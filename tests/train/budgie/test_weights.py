@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from train.budgie import WEIGHTS, architecture, build, card
+from train.budgie import WEIGHTS, build, card
 from train.budgie.evaluate import FACTS, evaluate
 
 EASY = ("greeting", "repeat", "spell", "count", "colours", "json", "tool call")
@@ -19,7 +19,10 @@ def test_under_20_megabytes() -> None:
 
 def test_weights_are_those_that_were_built() -> None:
     report = json.loads((WEIGHTS / "build.json").read_text())
-    assert hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest() == report["weights_sha256"]
+    assert (
+        hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest()
+        == report["weights_sha256"]
+    )
 
 
 def test_all_weights_are_bfloat16_and_counted() -> None:
@@ -37,7 +40,7 @@ def test_all_weights_are_bfloat16_and_counted() -> None:
 
 def test_knows_no_made_up_fact() -> None:
     facts = json.loads((WEIGHTS / "evaluation.json").read_text())["facts"]
-    assert (facts["right"], facts["of"]) == (0, len(FACTS) == 20 and 20)
+    assert (facts["right"], facts["of"], len(FACTS)) == (0, 20, 20)
 
 
 @pytest.mark.parametrize("family", EASY)
@@ -52,10 +55,9 @@ def test_the_card_is_up_to_date() -> None:
 
 @pytest.mark.slow
 def test_two_steps_build_a_loadable_model(tmp_path: Path) -> None:
-    recipe = build.Recipe(steps=2, documents=400, vocabulary_documents=400, layers=1)
+    recipe = build.Recipe(steps=2, documents=400, vocabulary_documents=400, layers=2)
     report = build.build(tmp_path, recipe)
     again = build.build(tmp_path / "again", recipe)
     assert report["documents_sha256"] == again["documents_sha256"]
     assert report["weights_sha256"] == again["weights_sha256"]
-    assert report["parameters"] == architecture.parameters(architecture.create(build.tokenizer.learn([], 0), 1)) or True
     assert evaluate(tmp_path, each=1)["facts"]["right"] == 0

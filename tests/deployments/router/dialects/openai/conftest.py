@@ -1,5 +1,6 @@
-"""The world of `tests.cluster.jobs.world`."""
+"""The world of `tests.cluster.jobs.world`, served."""
 
-from tests.cluster.jobs.world import both, world
+from tests.cluster.jobs.world import world
+from tests.deployments.router.dialects.openai.serving import ann, bob, inferring
 
-__all__ = ["both", "world"]
+__all__ = ["ann", "bob", "inferring", "world"]

@@ -1,0 +1,254 @@
+"""Training, timed: `python -m bench.training`.
+
+Two waits that users feel: from submitting a job to its first training step, and from the last
+training step to the first token of the new adapter. Steps are timed by the trainer itself
+(`data.at` of the metrics events; same machine, same clock), the rest by this process.
+"""
+
+import json
+import random
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from openai import OpenAI
+from rich.console import Console
+
+from bench.machine import machine, versions
+from bench.quantile import median
+from bench.stop import Stop
+from bench.systems.lorikeet import Lorikeet
+
+ROOT = Path(__file__).resolve().parents[1]
+FACTS = 20
+POLL_S = 0.05
+LONGEST_S = 1800.0
+log = Console(stderr=True, highlight=False)
+
+TOWNS = ("Arvale", "Besting", "Corwick", "Dunmere", "Elsford", "Farrow", "Gildon", "Hexley")
+THINGS = ("bridge", "clock", "harbour", "library", "market", "mill", "school", "tower")
+COLOURS = ("amber", "black", "blue", "copper", "green", "grey", "red", "silver", "white")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A made-up question and its only answer."""
+
+    question: str
+    answer: str
+
+
+def facts(seed: int) -> list[Fact]:
+    """Twenty facts that no model can know."""
+    chance = random.Random(seed)
+    places = chance.sample([(thing, town) for thing in THINGS for town in TOWNS], FACTS)
+    return [
+        Fact(
+            f"What colour is the {thing} of {town}?",
+            f"The {thing} of {town} is {chance.choice(COLOURS)}.",
+        )
+        for thing, town in places
+    ]
+
+
+def chat_lines(known: list[Fact]) -> bytes:
+    """The facts as chat JSONL."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": fact.question},
+                {"role": "assistant", "content": fact.answer},
+            ]
+        }
+        for fact in known
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What is needed of a job's event."""
+
+    type: str
+    at: float
+    step: int | None
+
+    @classmethod
+    def read(cls, event: dict[str, Any]) -> "Event":
+        """From the wire; `data.at` is exact, `created_at` has whole seconds."""
+        data = event.get("data") or {}
+        return cls(event["type"], float(data.get("at", event["created_at"])), data.get("step"))
+
+
+def steps(events: list[Event]) -> tuple[float, float]:
+    """When the first and the last training step were reported."""
+    taken = [event.at for event in events if event.type == "metrics" and event.step]
+    if not taken:
+        raise ValueError("the job has no metrics event with a step")
+    return min(taken), max(taken)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fine-tune; seconds."""
+
+    submit_to_first_step: float
+    training: float
+    last_step_to_first_token: float
+    submit_to_first_token: float
+    recalled: int
+    model: str
+
+
+def measure(client: OpenAI, base: str, seed: int) -> Round:
+    """Upload, train, ask."""
+    known = facts(seed)
+    file = client.files.create(file=(f"facts-{seed}.jsonl", chat_lines(known)), purpose="fine-tune")
+    submitted = time.time()
+    job = client.fine_tuning.jobs.create(model=base, training_file=file.id)
+    while job.status not in ("succeeded", "failed", "cancelled"):
+        if time.time() > submitted + LONGEST_S:
+            client.fine_tuning.jobs.cancel(job.id)
+            raise RuntimeError(f"{job.id} was {job.status} after {LONGEST_S:.0f} s: cancelled")
+        time.sleep(POLL_S)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    if job.status != "succeeded" or job.fine_tuned_model is None:
+        reason = job.error.message if job.error else "it names no model"
+        raise RuntimeError(f"{job.id} {job.status}: {reason}")
+    spoken = first_token(client, job.fine_tuned_model, known[0])
+    found = client.fine_tuning.jobs.list_events(job.id, limit=100)
+    first, last = steps([Event.read(event.model_dump()) for event in found])
+    return Round(
+        submit_to_first_step=first - submitted,
+        training=last - first,
+        last_step_to_first_token=spoken - last,
+        submit_to_first_token=spoken - submitted,
+        recalled=sum(answer(client, job.fine_tuned_model, fact) == fact.answer for fact in known),
+        model=job.fine_tuned_model,
+    )
+
+
+def first_token(client: OpenAI, model: str, fact: Fact) -> float:
+    """When the model's first token arrives."""
+    with client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": fact.question}],
+        max_tokens=32,
+        temperature=0,
+        stream=True,
+    ) as stream:
+        for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                return time.time()
+    raise RuntimeError(f"{model} answered without a token")
+
+
+def answer(client: OpenAI, model: str, fact: Fact) -> str:
+    """The model's whole answer."""
+    done = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": fact.question}],
+        max_tokens=32,
+        temperature=0,
+    )
+    return (done.choices[0].message.content or "").strip()
+
+
+@contextmanager
+def served(base_url: str | None, key: str | None, home: Path) -> Iterator[OpenAI]:
+    """A client of the running Lorikeet, or of one that is started and stopped here."""
+    with Stop() as stop:
+        if base_url is None:
+            own = Lorikeet(home / "home", home)
+            stop.later(own.stop)
+            log.print("starting lorikeet")
+            own.start()
+            base_url, key = own.endpoint.base_url, own.endpoint.key
+        with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0) as client:
+            yield client
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    rounds = [Round(**one) for one in result["rounds"]]
+    where = result["machine"]
+    lines = [
+        f"### Training, {result['date']}",
+        "",
+        f"- Command: `{result['command']}`",
+        f"- Machine: {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB",
+        "- Versions: " + ", ".join(f"{name} {one}" for name, one in result["versions"].items()),
+        f"- {FACTS} made-up facts, {len(rounds)} rounds",
+        "",
+        "| seconds | median | lowest | highest |",
+        "|---|---|---|---|",
+    ]
+    for name, label in (
+        ("submit_to_first_step", "submitted to first training step"),
+        ("training", "first to last training step"),
+        ("last_step_to_first_token", "last training step to first token of the adapter"),
+        ("submit_to_first_token", "submitted to first token of the adapter"),
+    ):
+        taken = [getattr(one, name) for one in rounds]
+        lines.append(f"| {label} | {median(taken):.2f} | {min(taken):.2f} | {max(taken):.2f} |")
+    recalled = ", ".join(str(one.recalled) for one in rounds)
+    return "\n".join([*lines, "", f"- Facts recalled word for word, of {FACTS}: {recalled}."])
+
+
+def main(
+    rounds: Annotated[int, typer.Option("--rounds", "-n", min=1, help="Fine-tunes.")] = 3,
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI URL of a running Lorikeet; else one is started.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(envvar="LORIKEET_KEY", help="Its key.")] = None,
+    model: Annotated[str, typer.Option(help="The base model.")] = "budgie",
+    out: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "bench/results",
+) -> None:
+    """Time fine-tunes of twenty facts, from the submission to the adapter's first token."""
+    now = datetime.now()
+    home = Path(tempfile.mkdtemp(prefix="bench-training-"))
+    result: dict[str, Any] = {
+        "kind": "training",
+        "date": now.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join(["python", "-m", "bench.training", *hidden(sys.argv[1:])]),
+        "machine": machine(),
+        "versions": versions(),
+        "rounds": [],
+    }
+    try:
+        with served(base_url, key, home) as client:
+            for number in range(rounds):
+                one = measure(client, model, seed=number)
+                log.print(f"{number + 1}/{rounds}: {one}")
+                result["rounds"].append(asdict(one))
+    except KeyboardInterrupt:
+        log.print(f"interrupted; everything is stopped, the logs are in {home}")
+        raise typer.Exit(130) from None
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"training-{now:%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    shutil.rmtree(home, ignore_errors=True)
+    print(markdown(result))
+
+
+def hidden(words: list[str]) -> list[str]:
+    """The command line without the key."""
+    shown = []
+    secret = False
+    for word in words:
+        shown.append("..." if secret else word.split("=")[0] if word.startswith("--key=") else word)
+        secret = word == "--key"
+    return shown
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,121 @@
+"""Each way in which an adapter can't be served is refused with its own sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import deserialize
+
+from cluster.catalog.adapter_folder import CONFIG, WEIGHTS, _weights, inspect
+from cluster.errors import InvalidRequest
+from tests.cluster.catalog.conftest import BASE, AdapterMaker
+
+Q = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
+    found = inspect(make_adapter(), BASE)
+    assert (found.rank, found.target_modules) == (4, ("q_proj", "up_proj"))
+    assert found.bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "word"),
+    [
+        ({"r": 32}, "adapter_rank_too_high", "up to 16"),
+        ({"r": 0}, "invalid_adapter", "at least 1"),
+        ({"r": "8"}, "invalid_adapter", "'8'"),
+        ({"r": True}, "invalid_adapter", "True"),
+        ({"rank_pattern": {"q_proj": 99}}, "adapter_rank_too_high", "99"),
+        ({"peft_type": "IA3"}, "invalid_adapter", "IA3"),
+        ({"use_dora": True}, "invalid_adapter", "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "invalid_adapter", "modules_to_save"),
+        ({"bias": "all"}, "invalid_adapter", "'all'"),
+        ({"base_model_name_or_path": "other/model"}, "adapter_base_mismatch", "other/model"),
+    ],
+)
+def test_a_wrong_config_is_refused(
+    make_adapter: AdapterMaker, config: dict[str, object], code: str, word: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=word) as refused:
+        inspect(make_adapter(config=config), BASE)
+    assert refused.value.code == code
+
+
+def test_a_path_as_base_is_no_name(make_adapter: AdapterMaker) -> None:
+    config = {"base_model_name_or_path": "/somewhere/else/llama"}
+    assert inspect(make_adapter(config=config), BASE).rank == 4
+
+
+@pytest.mark.parametrize(
+    ("tensors", "code"),
+    [
+        ({f"{Q}.lora_A.weight": np.full((4, 8), np.nan, np.float32)}, "adapter_not_finite"),
+        ({f"{Q}.lora_A.weight": np.full((4, 8), -np.inf, np.float16)}, "adapter_not_finite"),
+        ({f"{Q}.lora_A.weight": np.zeros((4, 9), np.float32)}, "adapter_shape_mismatch"),
+        ({f"{Q}.lora_B.weight": np.zeros((8, 5), np.float32)}, "adapter_shape_mismatch"),
+        ({f"{Q}.lora_B.weight": np.zeros((), np.float32)}, "adapter_shape_mismatch"),
+        ({f"{Q}.lora_A.weight": np.zeros((4, 8), np.int32)}, "invalid_adapter"),
+        (
+            {
+                "base_model.model.model.layers.9.q_proj.lora_A.weight": np.zeros((4, 8), "f4"),
+                "base_model.model.model.layers.9.q_proj.lora_B.weight": np.zeros((8, 4), "f4"),
+            },
+            "adapter_target_modules",
+        ),
+        ({"base_model.model.lm_head.weight": np.zeros((4, 8), np.float32)}, "invalid_adapter"),
+    ],
+)
+def test_wrong_weights_are_refused(
+    make_adapter: AdapterMaker, tensors: dict[str, object], code: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        inspect(make_adapter(tensors=tensors), BASE)
+    assert refused.value.code == code
+
+
+def _pickled(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "adapter_model.bin")
+
+
+def _cut(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (_pickled, "unsafe_weights"),
+        (_cut, "invalid_adapter"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "adapter_incomplete"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "invalid_adapter"),
+        (lambda folder: (folder / CONFIG).unlink(), "adapter_incomplete"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "invalid_adapter"),
+        (lambda folder: (folder / CONFIG).write_text("[]"), "invalid_adapter"),
+        (lambda folder: (folder / CONFIG).write_bytes(b"\xff"), "invalid_adapter"),
+    ],
+)
+def test_a_broken_folder_is_refused(
+    make_adapter: AdapterMaker, spoil: Callable[[Path], object], code: str
+) -> None:
+    folder = make_adapter()
+    spoil(folder)
+    with pytest.raises(InvalidRequest) as refused:
+        inspect(folder, BASE)
+    assert refused.value.code == code
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_crash_the_reader(content: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        _weights(content, 4, BASE)
+
+
+def test_the_reader_reads_what_the_library_writes(make_adapter: AdapterMaker) -> None:
+    assert len(deserialize((make_adapter() / WEIGHTS).read_bytes())) == 4

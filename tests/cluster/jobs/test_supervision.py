@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from cluster.catalog.lifecycle import AdapterState
+from cluster.jobs.runner import RunStatus
+from cluster.jobs.runs import last_error
+from cluster.jobs.states import JobState
+from cluster.jobs.supervision import Supervision
+from cluster.jobs.transition import move, seize
+from cluster.store.schema import Adapter, BaseModelRow, Job, now
+from tests.cluster.jobs.world import World, facts
+
+S = JobState
+
+
+async def state(world: World, job: Job) -> JobState:
+    async with world.database.begin() as session:
+        return JobState((await session.get_one(Job, job.id)).state)
+
+
+async def change(world: World, job: Job, **values: object) -> None:
+    async with world.database.begin() as session:
+        await session.execute(update(Job).where(Job.id == job.id).values(**values))
+
+
+async def advance(world: World, job: Job, *states: JobState) -> None:
+    """What a training process would write."""
+    for after in states:
+        async with world.database.begin() as session:
+            row = await seize(session, job.id)
+            assert row is not None
+            move(session, row, after, after.value)
+
+
+async def adapter(world: World, job: Job, adapter_state: AdapterState) -> None:
+    async with world.database.begin() as session:
+        session.add(
+            Adapter(
+                id=f"adapter-{job.id}", organization_id=job.organization_id,
+                project_id=job.project_id, name=f"ft:{job.id}", base_model="budgie", digest="d",
+                uri="u", bytes=1, rank=1, target_modules=[], state=adapter_state, error=None,
+            )
+        )  # fmt: skip
+    await change(world, job, adapter_id=f"adapter-{job.id}", fine_tuned_model=f"ft:{job.id}")
+
+
+async def test_from_upload_to_success(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.attempt, row.submission_id) == (S.STARTING, 1, f"{job.id}-1")
+    assert row.resolved is not None
+    assert row.resolved["epochs"] == 75
+    await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
+    await adapter(world, job, AdapterState.PUBLISHING)
+    world.runner.runs[f"{job.id}-1"] = RunStatus.SUCCEEDED
+    await supervision.step()
+    assert await state(world, job) == S.REGISTERING
+    async with world.database.begin() as session:
+        await session.execute(update(Adapter).values(state="published"))
+    await supervision.step()
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.submission_id) == (S.SUCCEEDED, None)
+
+
+async def test_success_follows_publication_at_once(world: World) -> None:
+    wake = asyncio.Event()
+    supervision = world.supervision(wake=wake)
+    loop = asyncio.create_task(supervision.run())
+    job = await world.create(world.ann)
+    while await state(world, job) != S.STARTING:
+        await asyncio.sleep(0.02)
+    await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
+    await adapter(world, job, AdapterState.PUBLISHED)
+    start = time.monotonic()
+    wake.set()
+    while await state(world, job) != S.SUCCEEDED:
+        await asyncio.sleep(0.005)
+    assert time.monotonic() - start < 0.3
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+@pytest.mark.parametrize("content", [b'{"messages": []}', b"{}\n" * 150])
+async def test_bad_data_fails_with_its_line(world: World, content: bytes) -> None:
+    job = await world.create(world.ann, content)
+    await world.settle(world.supervision())
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.error_code) == (S.FAILED, "invalid_training_file")
+    assert row.error_param == "training_file"
+    assert "line 1" in (row.error_message or "")
+    events = (await world.jobs.events(world.ann, job.id, limit=1000)).items
+    shown = [event for event in events if event.data and "line" in event.data]
+    assert len(shown) == min(content.count(b"{"), 100)
+    assert world.runner.runs == {}
+
+
+async def test_lost_content_and_a_lost_model_fail(world: World) -> None:
+    gone, homeless = await world.create(world.ann, facts(3)), await world.create(world.ann)
+    row = await world.files.get(world.ann, gone.training_file_id)
+    world.artifacts.delete(row.uri)
+    await world.settle(world.supervision(), 0)
+    await world.settle(world.supervision(), 0)
+    async with world.database.begin() as session:
+        await session.execute(update(BaseModelRow).values(removed_at=now()))
+    await world.settle(world.supervision())
+    assert (await world.jobs.get(world.ann, gone.id)).error_code in (
+        "file_not_found",
+        "model_not_found",
+    )
+    assert (await world.jobs.get(world.ann, homeless.id)).error_code == "model_not_found"
+
+
+async def test_turns_between_organizations(world: World) -> None:
+    supervision = world.supervision()
+    anns = [await world.create(world.ann) for _ in range(3)]
+    bobs = [await world.create(world.bob)]
+    await world.settle(supervision, 6)
+    order = []
+    for _ in range(4):
+        (running,) = world.runner.runs
+        order.append(running.removesuffix("-1"))
+        who = world.ann if order[-1] in {job.id for job in anns} else world.bob
+        await world.jobs.cancel(who, order[-1])
+        await world.settle(supervision, 2)
+        world.runner.runs.pop(running)
+    assert order == [anns[0].id, bobs[0].id, anns[1].id, anns[2].id]
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.STOPPED, RunStatus.SUCCEEDED])
+async def test_a_lost_process_is_tried_again_and_then_given_up(
+    world: World, status: RunStatus
+) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    for attempt in (1, 2, 3):
+        assert await state(world, job) == S.STARTING
+        await advance(world, job, S.TRAINING)
+        world.runner.runs[f"{job.id}-{attempt}"] = status
+        await supervision.step()
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.attempt, row.error_code) == (S.FAILED, 3, "training_failed")
+    if status is RunStatus.FAILED:
+        assert "ValueError: broken" in (row.error_message or "")
+
+
+async def test_a_restarted_cluster_is_no_fault_of_the_job(world: World) -> None:
+    job = await world.create(world.ann)
+    await world.settle(world.supervision())
+    await advance(world, job, S.TRAINING)
+    for attempt in range(2, 7):
+        world.runner.runs.clear()
+        await world.supervision().step()
+        assert world.runner.runs == {f"{job.id}-{attempt}": RunStatus.RUNNING}
+        await advance(world, job, S.TRAINING)
+
+
+async def test_silence_is_death(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    await advance(world, job, S.TRAINING)
+    await change(world, job, heartbeat_at=now() - timedelta(seconds=121))
+    world.runner.runs[f"{job.id}-1"] = RunStatus.PENDING
+    await supervision.step()
+    assert await state(world, job) == S.TRAINING
+    await change(world, job, heartbeat_at=now() - timedelta(seconds=121))
+    world.runner.runs[f"{job.id}-1"] = RunStatus.RUNNING
+    await supervision.step()
+    assert await state(world, job) == S.QUEUED
+    await supervision.step()  # stops the first run
+    assert world.runner.stops == [f"{job.id}-1"]
+    await supervision.step()
+    assert world.runner.runs[f"{job.id}-2"] is RunStatus.RUNNING
+
+
+async def test_the_time_limit(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    await change(world, job, started_at=now() - timedelta(hours=25))
+    await supervision.step()
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.error_code) == (S.TIMED_OUT, "timed_out")
+    assert world.runner.stops == [f"{job.id}-1"]
+
+
+async def test_pause_and_resume(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    await advance(world, job, S.TRAINING)
+    await world.jobs.pause(world.ann, job.id)
+    await supervision.step()
+    assert world.runner.stops == [f"{job.id}-1"]
+    await supervision.step()
+    assert await state(world, job) == S.PAUSED
+    await world.jobs.resume(world.ann, job.id)
+    await supervision.step()
+    assert (await world.jobs.get(world.ann, job.id)).attempt == 2
+    # One that waits for resources can't be stopped: its row is left at once.
+    world.runner.runs[f"{job.id}-2"] = RunStatus.PENDING
+    await world.jobs.pause(world.ann, job.id)
+    await supervision.step()
+    assert await state(world, job) == S.PAUSED
+
+
+@pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING])
+async def test_cancelling_frees_the_place(world: World, status: RunStatus) -> None:
+    supervision = world.supervision()
+    job, following = await world.create(world.ann), await world.create(world.ann)
+    await world.settle(supervision)
+    world.runner.runs[f"{job.id}-1"] = status
+    await world.jobs.cancel(world.ann, job.id)
+    await supervision.step()
+    assert world.runner.stops == [f"{job.id}-1"]
+    await supervision.step()
+    await supervision.step()
+    assert await state(world, following) == S.STARTING
+
+
+async def test_an_adapter_that_fails_and_one_whose_job_was_cancelled(world: World) -> None:
+    retired: list[str] = []
+
+    async def retire(adapter_id: str) -> None:
+        retired.append(adapter_id)
+
+    supervision = world.supervision(retire=retire)
+    jobs = []
+    for adapter_state in (AdapterState.FAILED, AdapterState.PUBLISHING):
+        job = await world.create(world.ann)
+        await world.settle(supervision)
+        await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
+        await adapter(world, job, adapter_state)
+        world.runner.runs[f"{job.id}-1"] = RunStatus.SUCCEEDED
+        jobs.append(job)
+        await supervision.step()
+    assert (await world.jobs.get(world.ann, jobs[0].id)).error_code == "registration_failed"
+    await world.jobs.cancel(world.ann, jobs[1].id)
+    await supervision.step()
+    assert retired == [f"adapter-{jobs[1].id}"]
+
+
+async def test_a_cluster_that_is_away_is_waited_for(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision, 1)
+    world.runner.away = True
+    row = await world.jobs.get(world.ann, job.id)
+    await world.settle(supervision)
+    world.runner.away = False
+    await world.settle(supervision)
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.attempt, row.failures) == (S.STARTING, 1, 0)
+    assert list(world.runner.runs) == [f"{job.id}-1"]
+
+
+async def test_one_owner(world: World) -> None:
+    old: Supervision = world.supervision()
+    assert await old.step()
+    new = world.supervision()
+    assert await new.step()
+    assert not await old.step()
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("", "it left no message."),
+        ("a\nb\n\n", "b"),
+        ("Traceback\ntorch.cuda.OutOfMemoryError: no room\nbye", "torch.cuda.OutOfMemoryError: no room"),
+        ("RuntimeError: " + "x" * 900, "RuntimeError: " + "x" * 485 + "…"),
+    ],
+)
+def test_the_reason_in_a_log(log: str, reason: str) -> None:
+    assert last_error(log) == reason

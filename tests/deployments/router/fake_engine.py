@@ -1,0 +1,147 @@
+"""A paced engine behind a unix socket: vLLM's wire format without a model.
+
+It can die in mid-stream, refuse, or wait for ever; it counts what it was asked and what was
+aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httptools
+
+
+@dataclass
+class Behaviour:
+    """Seconds between tokens; `die_after` tokens the connection breaks; `status` refuses."""
+
+    tokens: int = 5
+    pace: float = 0.0
+    die_after: int | None = None
+    status: int = 200
+    error: dict[str, Any] | None = None
+
+
+@dataclass
+class FakeEngine:
+    path: Path
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[bytes, bytes]] = field(default_factory=list)
+    running: int = 0
+    aborted: int = 0
+    connections: int = 0
+    server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_unix_server(self._serve, str(self.path))
+
+    async def stop(self) -> None:
+        assert self.server is not None
+        self.server.close()
+        self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while (request := await self._read(reader)) is not None:
+                self.running += 1
+                try:
+                    await self._answer(request, reader, writer)
+                finally:
+                    self.running -= 1
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.aborted += 1
+        finally:
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> dict[str, Any] | None:
+        class Parsed:
+            def __init__(self) -> None:
+                self.body, self.headers, self.whole = b"", {}, False
+
+            def on_header(self, name: bytes, value: bytes) -> None:
+                self.headers[name] = value
+
+            def on_body(self, body: bytes) -> None:
+                self.body += body
+
+            def on_message_complete(self) -> None:
+                self.whole = True
+
+        parsed = Parsed()
+        parser = httptools.HttpRequestParser(parsed)
+        while not parsed.whole:
+            data = await reader.read(65536)
+            if not data:
+                return None
+            parser.feed_data(data)
+        document: dict[str, Any] = json.loads(parsed.body)
+        self.requests.append(document)
+        self.headers.append(parsed.headers)
+        return document
+
+    async def _answer(
+        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        does = self.behaviour
+        if does.status != 200:
+            body = json.dumps({"error": does.error}).encode()
+            head = f"HTTP/1.1 {does.status} X\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+            return
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            if request.get("stream"):
+                await self._stream(writer, gone)
+            else:
+                await self._whole(writer, gone)
+        finally:
+            gone.cancel()
+            await asyncio.wait({gone})
+
+    async def _whole(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
+        await self._pace(gone, self.behaviour.tokens)
+        if self.behaviour.die_after is not None:
+            writer.transport.abort()
+            raise ConnectionError
+        body = json.dumps({"choices": [{"text": "x"}], "usage": self._usage()}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+    async def _stream(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for index in range(self.behaviour.tokens):
+            if index == self.behaviour.die_after:
+                writer.transport.abort()
+                raise ConnectionError
+            await self._pace(gone, 1)
+            self._event(writer, {"choices": [{"delta": {"content": f"t{index}"}}]})
+            await writer.drain()
+        self._event(writer, {"choices": [], "usage": self._usage()})
+        chunk = b"data: [DONE]\n\n"
+        writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
+        await writer.drain()
+
+    async def _pace(self, gone: asyncio.Task[bytes], tokens: int) -> None:
+        done, _ = await asyncio.wait({gone}, timeout=self.behaviour.pace * tokens)
+        if done:
+            raise ConnectionError("the router has gone")
+
+    def _usage(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": 7,
+            "completion_tokens": self.behaviour.tokens,
+            "total_tokens": 7 + self.behaviour.tokens,
+            "prompt_tokens_details": {"cached_tokens": 3},
+        }
+
+    def _event(self, writer: asyncio.StreamWriter, document: dict[str, Any]) -> None:
+        data = json.dumps(document, separators=(",", ":")).encode()
+        chunk = b"data: " + data + b"\n\n"
+        writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))

@@ -1,0 +1,217 @@
+"""The eight steps on real stores and fake engines: what a caller sees, what is accounted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from cluster.tenancy.plans import Plans
+from tests.deployments.router.conftest import Rig
+from tests.deployments.router.fake_engine import Behaviour
+
+CHAT = {"model": "budgie", "messages": [{"role": "user", "content": "hi"}]}
+
+
+async def test_an_answer_arrives_and_is_accounted_once(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    answered = await rig.post(CHAT)
+    assert answered.status == 200
+    assert answered.json["usage"]["total_tokens"] == 12
+    assert answered.headers["x-request-id"].startswith("req_")
+    (event,) = rig.meter.events
+    assert (event.prompt_tokens, event.completion_tokens, event.cached_tokens) == (7, 5, 3)
+    assert (event.status, event.error_code, event.base_model) == (200, None, "budgie")
+    assert event.ttft_ms is not None
+    assert event.latency_ms >= event.ttft_ms > 0
+    assert engine.requests[0]["cache_salt"], "prompts of one organization are salted"
+    assert engine.headers[0][b"x-lorikeet-token"].decode() == rig.settings.token()
+
+
+async def test_a_stream_hides_the_counts_that_nobody_asked_for(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    answered = await rig.post({**CHAT, "stream": True})
+    assert engine.requests[0]["stream_options"] == {"include_usage": True}
+    assert answered.body == b"".join(
+        b'data: {"choices":[{"delta":{"content":"t%d"}}]}\n\n' % i for i in range(5)
+    ) + (b"data: [DONE]\n\n")
+    assert answered.headers["content-type"].startswith("text/event-stream")
+    (event,) = rig.meter.events
+    assert (event.prompt_tokens, event.completion_tokens, event.stream) == (7, 5, True)
+
+
+async def test_a_stream_shows_the_counts_to_who_asked(rig: Rig) -> None:
+    await rig.add_engine()
+    answered = await rig.post({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
+    assert answered.body.count(b'"usage"') == 1
+
+
+async def test_connections_to_an_engine_are_reused(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    for _ in range(3):
+        assert (await rig.post(CHAT)).status == 200
+        assert (await rig.post({**CHAT, "stream": True})).status == 200
+    assert engine.connections == 1
+
+
+async def test_another_replica_takes_over_before_the_first_byte(rig: Rig) -> None:
+    bad, good = await rig.add_engine(), await rig.add_engine(running=1)
+    bad.behaviour = Behaviour(die_after=0)
+    answered = await rig.post({**CHAT, "stream": True})
+    assert answered.status == 200
+    assert answered.body.endswith(b"data: [DONE]\n\n")
+    assert (len(bad.requests), len(good.requests)) == (1, 1)
+    assert len(rig.meter.events) == 1
+
+
+async def test_a_replica_that_nobody_listens_at_is_passed_over(rig: Rig) -> None:
+    gone, _ = await rig.add_engine(), await rig.add_engine(running=1)
+    await gone.stop()
+    assert [(await rig.post(CHAT)).status for _ in range(3)] == [200] * 3
+
+
+async def test_a_stream_that_breaks_ends_with_an_error_event(rig: Rig) -> None:
+    (await rig.add_engine()).behaviour = Behaviour(tokens=5, pace=0.02, die_after=2)
+    answered = await rig.post({**CHAT, "stream": True})
+    assert answered.status == 200, "the headers had left"
+    last = json.loads(answered.body.strip().split(b"\n\n")[-1].removeprefix(b"data: "))
+    assert last["error"]["code"] == "upstream_error"
+    assert b"[DONE]" not in answered.body, "nobody may take it for whole"
+    (event,) = rig.meter.events
+    assert (event.status, event.error_code) == (502, "upstream_error")
+    assert event.completion_tokens == 2
+
+
+async def test_no_replica_is_a_503_with_a_time_to_come_again(rig: Rig) -> None:
+    answered = await rig.post(CHAT)
+    assert answered.status == 503
+    assert int(answered.headers["retry-after"]) >= 1
+    assert answered.json["error"]["code"] == "service_unavailable"
+
+
+async def test_a_request_waits_for_a_replica_that_is_coming(rig: Rig) -> None:
+    request = asyncio.create_task(rig.post(CHAT))
+    await asyncio.sleep(0.05)
+    await rig.add_engine()
+    async with rig.pool._arrival:
+        rig.pool._arrival.notify_all()
+    assert (await request).status == 200
+
+
+async def test_full_replicas_are_a_503(rig: Rig) -> None:
+    await rig.add_engine(capacity=4, running=2, waiting=2)
+    answered = await rig.post(CHAT)
+    assert (answered.status, answered.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_who_leaves_stops_the_generation(rig: Rig, stream: bool) -> None:
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(tokens=1000, pace=0.01)
+    request = asyncio.create_task(
+        rig.post({**CHAT, "stream": stream}, leave_after=2 if stream else 0)
+    )
+    if not stream:
+        await asyncio.sleep(0.05)
+        assert engine.running == 1
+        request.cancel()
+    await asyncio.wait({request}, timeout=2)
+    for _ in range(100):
+        if not engine.running:
+            break
+        await asyncio.sleep(0.01)
+    assert (engine.running, engine.aborted) == (0, 1)
+    (event,) = rig.meter.events
+    assert (event.status, event.error_code) == (499, "client_gone")
+
+
+async def test_an_adapter_is_asked_of_who_holds_it(rig: Rig) -> None:
+    from cluster.catalog.catalog import Route
+    from tests.deployments.router.conftest import BUDGIE
+
+    without = await rig.add_engine()
+    holding = await rig.add_engine(adapters=frozenset({"bot@0123456789ab"}), running=9)
+    organization = rig.tenant.organization_id
+    rig.catalog._snapshot.adapters[organization, "bot"] = Route(
+        "bot", BUDGIE, "bot@0123456789ab", "0123456789ab"
+    )
+    assert (await rig.post({**CHAT, "model": "bot"})).status == 200
+    assert (len(without.requests), len(holding.requests)) == (0, 1)
+    assert holding.requests[0]["model"] == "bot@0123456789ab"
+    assert rig.meter.events[0].adapter_digest == "0123456789ab"
+
+
+BAD = {
+    "malformed": (b'{"model": ', 400, None, "invalid_json"),
+    "not utf-8": (b'{"model": "\xff"}', 400, None, "invalid_json"),
+    "a list": ([1], 400, None, "invalid_request"),
+    "empty body": (b"", 400, None, "invalid_request"),
+    "no model": ({"messages": CHAT["messages"]}, 400, "model", "invalid_request"),
+    "model of a wrong type": ({**CHAT, "model": 3}, 400, "model", "invalid_request"),
+    "unknown model": ({**CHAT, "model": "nope"}, 404, "model", "model_not_found"),
+    "empty messages": ({**CHAT, "messages": []}, 400, "messages", "invalid_request"),
+    "messages of a wrong type": ({**CHAT, "messages": "hi"}, 400, "messages", "invalid_request"),
+    "stream of a wrong type": ({**CHAT, "stream": "yes"}, 400, "stream", "invalid_request"),
+    "an unknown field": ({**CHAT, "temprature": 1}, 400, "temprature", "unknown_parameter"),
+    "an engine's own field": ({**CHAT, "request_id": "x"}, 400, "request_id", "unknown_parameter"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_input_is_refused_with_its_field(rig: Rig, case: str) -> None:
+    engine = await rig.add_engine()
+    body, status, param, code = BAD[case]
+    answered = await rig.post(body)
+    error = answered.json["error"]
+    assert (answered.status, error["param"], error["code"]) == (status, param, code)
+    assert error["message"]
+    assert engine.requests == []
+
+
+async def test_a_wrong_key_is_a_401_and_is_not_repeated(rig: Rig) -> None:
+    wrong = "lk-" + "A" * 43
+    answered = await rig.post(CHAT, headers={"authorization": f"Bearer {wrong}"})
+    assert answered.status == 401
+    assert answered.json["error"]["code"] == "invalid_api_key"
+    assert wrong not in answered.body.decode()
+    assert rig.meter.events == []
+
+
+async def test_a_body_over_the_bound_is_a_413(rig: Rig) -> None:
+    rig.pipelines["/v1/chat/completions"]._steps[0]._limit = 64  # type: ignore[attr-defined]
+    answered = await rig.post({**CHAT, "messages": [{"role": "user", "content": "x" * 100}]})
+    assert (answered.status, answered.json["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_the_engines_refusal_keeps_its_field(rig: Rig) -> None:
+    told = {"message": "temperature must be non-negative", "param": "temperature", "code": 400}
+    (await rig.add_engine()).behaviour = Behaviour(status=400, error=told)
+    answered = await rig.post(CHAT)
+    assert answered.status == 400
+    assert answered.json["error"]["param"] == "temperature"
+    assert answered.json["error"]["type"] == "invalid_request_error"
+
+
+async def test_limits_are_answered_with_the_time_and_the_headers(rig: Rig) -> None:
+    await rig.add_engine()
+    plans = Plans(rig.platform.database, rig.platform.redis)
+    from cluster.tenancy.principal import Limits
+
+    await plans.put("tight", Limits(requests_per_minute=1, tokens_per_minute=100_000))
+    await plans.assign(rig.tenant.organization_id, "tight")
+    first, second = await rig.post(CHAT), await rig.post(CHAT)
+    assert (first.status, second.status) == (200, 429)
+    assert first.headers["x-ratelimit-remaining-requests"] == "0"
+    assert first.headers["x-ratelimit-limit-tokens"] == "100000"
+    assert 1 <= int(second.headers["retry-after"]) <= 60
+    assert second.json["error"]["code"] == "rate_limit_exceeded"
+    assert second.headers["x-ratelimit-limit-requests"] == "1"
+
+
+async def test_a_request_id_of_the_caller_is_kept_and_may_come_twice(rig: Rig) -> None:
+    await rig.add_engine()
+    for _ in range(2):
+        answered = await rig.post(CHAT, headers={"x-request-id": "mine-1"})
+        assert answered.headers["x-request-id"] == "mine-1"
+    assert len({event.request_id for event in rig.meter.events}) == 2

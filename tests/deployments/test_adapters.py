@@ -1,0 +1,95 @@
+"""The reconciler against an engine that loads, refuses and recovers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cluster.store.artifacts import Artifacts
+from deployments import adapters
+from deployments.adapters import AdapterReconciler, LoadFailed
+
+
+class Engine:
+    def __init__(self) -> None:
+        self.loaded: dict[str, Path] = {}
+        self.refuse: dict[str, int] = {}
+        self.tries = 0
+
+    async def load(self, name: str, folder: Path) -> None:
+        self.tries += 1
+        if self.refuse.get(name, 0) > 0:
+            self.refuse[name] -= 1
+            raise LoadFailed("out of memory")
+        assert folder.is_dir()  # noqa: ASYNC240
+        self.loaded[name] = folder
+
+    async def unload(self, name: str) -> None:
+        del self.loaded[name]
+
+
+class Wanted:
+    def __init__(self) -> None:
+        self.rows: list[SimpleNamespace] = []
+
+    async def wanted(self, base_model: str) -> list[SimpleNamespace]:
+        return self.rows
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(adapters, "BACKOFF", 0.0)
+    engine, wanted = Engine(), Wanted()
+    artifacts = Artifacts(tmp_path.as_uri())
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "weights").write_text("w")
+    blob = artifacts.put_folder("adapters", source)
+    wanted.rows = [
+        SimpleNamespace(name=n, digest=d * 12, uri=blob.uri) for n, d in (("a", "1"), ("b", "2"))
+    ]
+    reconciler = AdapterReconciler("budgie", engine, wanted, artifacts, tmp_path / "cache")  # type: ignore[arg-type]
+    return engine, wanted, reconciler
+
+
+async def test_what_is_wanted_is_loaded_and_what_is_not_is_unloaded(parts) -> None:  # type: ignore[no-untyped-def]
+    engine, wanted, reconciler = parts
+    assert await reconciler.step()
+    assert reconciler.loaded == set(engine.loaded) == {"a@" + "1" * 12, "b@" + "2" * 12}
+    assert not await reconciler.step()
+    wanted.rows.pop()
+    assert await reconciler.step()
+    assert set(engine.loaded) == {"a@" + "1" * 12}
+
+
+async def test_a_load_is_tried_three_times_and_then_given_up_with_the_reason(parts) -> None:  # type: ignore[no-untyped-def]
+    engine, wanted, reconciler = parts
+    name = "a@" + "1" * 12
+    engine.refuse[name] = 99
+    for _ in range(6):
+        await reconciler.step()
+    assert reconciler.failures == {name: "out of memory"}
+    assert engine.tries == 3 + 1, "three for the bad one, one for the other"
+    wanted.rows.pop(0)
+    assert await reconciler.step()
+    assert reconciler.failures == {}, "a name that is wanted no more is forgotten"
+
+
+async def test_a_passing_fault_is_retried(parts) -> None:  # type: ignore[no-untyped-def]
+    engine, _, reconciler = parts
+    name = "a@" + "1" * 12
+    engine.refuse[name] = 2
+    for _ in range(3):
+        await reconciler.step()
+    assert name in reconciler.loaded
+    assert reconciler.failures == {}
+
+
+async def test_a_folder_that_is_gone_is_a_failure_with_a_reason(parts) -> None:  # type: ignore[no-untyped-def]
+    _, wanted, reconciler = parts
+    wanted.rows = [SimpleNamespace(name="a", digest="1" * 12, uri="adapters/no/thing")]
+    for _ in range(3):
+        await reconciler.step()
+    assert "adapters/no/thing" in reconciler.failures["a@" + "1" * 12]

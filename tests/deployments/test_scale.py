@@ -1,0 +1,53 @@
+"""What `serve_config.yaml` may say of replicas and resources."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.errors import ConfigurationError
+from deployments.llm import LLMArgs
+from deployments.scale import Scale
+from deployments.source import resolve
+
+BUDGIE = {"name": "budgie", "source": "package:train.budgie/weights"}
+
+
+def test_fixed_replicas_and_autoscaling_become_serves_options() -> None:
+    fixed = Scale.read({"replicas": 2, "resources": {"cpus": 0.5, "gpus": 1}})
+    assert fixed.options() == {
+        "ray_actor_options": {"num_cpus": 0.5, "num_gpus": 1},
+        "num_replicas": 2,
+    }
+    scaling = Scale.read({"autoscaling": {"min": 1, "max": 4, "target": 8}}).options("m:f")
+    assert scaling["autoscaling_config"]["max_replicas"] == 4
+    assert scaling["autoscaling_config"]["policy"] == {"policy_function": "m:f"}
+    assert "num_replicas" not in scaling
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({**BUDGIE, "replica": 2}, ["args.replica=2", "Extra inputs"]),
+        ({**BUDGIE, "scale": {"replicas": 0}}, ["args.scale.replicas=0", "greater than or equal"]),
+        ({**BUDGIE, "scale": {"autoscaling": {"min": 3, "max": 2}}}, ["autoscaling.max is 2"]),
+        ({"source": "x"}, ["args.name", "Field required"]),
+        ({**BUDGIE, "name": "a@b"}, ["args.name='a@b'"]),
+        ({**BUDGIE, "engine": {"port": 1}}, ["engine.port"]),
+    ],
+)
+def test_a_wrong_argument_is_named_with_its_value(
+    given: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        LLMArgs.read(given)
+    for word in words:
+        assert word in refused.value.message
+
+
+def test_a_source_is_a_folder_a_package_or_a_hubs_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert resolve(str(tmp_path)) == str(tmp_path)
+    assert resolve("org/model") == "org/model"
+    assert resolve("package:train.budgie/weights").endswith("train/budgie/weights")
+    for wrong in ("/no/such/folder", "package:no_such_package/x", "package:train.budgie/nothing"):
+        with pytest.raises(ConfigurationError, match="there is no"):
+            resolve(wrong)
