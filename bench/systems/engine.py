@@ -1,4 +1,4 @@
-"""The vLLM engine settings, the same for every system."""
+"""The vLLM engine settings, the same for every system: those of `serve_config.yaml`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ class Engine:
     model: str = "budgie"
     max_model_len: int = 2048
     max_loras: int = 4
+    max_cpu_loras: int = 64
     max_lora_rank: int = 64
     kv_cache_gib: int = 1
 
@@ -22,10 +23,12 @@ class Engine:
     def keywords(self) -> dict[str, object]:
         """As keywords of vLLM's engine arguments."""
         return {
+            "dtype": "bfloat16",
             "max_model_len": self.max_model_len,
             "enforce_eager": True,
             "enable_lora": True,
             "max_loras": self.max_loras,
+            "max_cpu_loras": self.max_cpu_loras,
             "max_lora_rank": self.max_lora_rank,
         }
 

@@ -12,9 +12,8 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,6 +27,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def answers(url: str, key: str = "none") -> bool:
+    """Whether `url` answers 200."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # also what urllib and a closed connection raise
+        return False
 
 
 class Family:
@@ -73,23 +83,17 @@ class Family:
         if done.returncode:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{self.tail()}")
 
-    def await_ready(self, url: str, timeout: float = 300.0, key: str = "none") -> None:
-        """Wait until `url` answers 200; say why if a process ends first."""
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def await_ready(self, ready: Callable[[], bool], timeout: float = 300.0) -> None:
+        """Wait until `ready` says so; say why if a process ends first."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            with (
-                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-                opener.open(request, timeout=5) as answer,
-            ):
-                if answer.status == 200:
-                    return
+            if ready():
+                return
             for child in self.children:
                 if child.poll() is not None:
                     raise RuntimeError(f"a process ended with {child.returncode}:\n{self.tail()}")
             time.sleep(0.2)
-        raise RuntimeError(f"{url} was not ready in {timeout:.0f} s:\n{self.tail()}")
+        raise RuntimeError(f"not ready in {timeout:.0f} s:\n{self.tail()}")
 
     def tail(self, lines: int = 30) -> str:
         """The end of the log."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench.chat import Endpoint
-from bench.systems.family import Family, free_port
+from bench.systems.family import Family, answers, free_port
 from bench.systems.vllm import Vllm
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -72,7 +72,8 @@ class Litellm:
                 "NO_PROXY": "127.0.0.1",
             },
         )
-        self.family.await_ready(f"http://{at.host}:{at.port}/health/liveliness", key=KEY)
+        live = f"http://{at.host}:{at.port}/health/liveliness"
+        self.family.await_ready(lambda: answers(live, KEY))
 
     def config(self) -> dict[str, object]:
         """LiteLLM's configuration (JSON is YAML)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from bench.chat import Endpoint
-from bench.systems.family import Family, free_port
+from bench.systems.family import Family, answers, free_port
 
 
 class Lorikeet:
@@ -37,15 +37,15 @@ class Lorikeet:
             raise RuntimeError(f"{self.command} is not there: install the project first (make)")
         self.up = True
         where = ["--home", str(self.home), "--port", str(self.port)]
-        self.family.run([self.command, "up", "--detach", *where], {}, timeout=600)
-        self.family.await_ready(f"http://127.0.0.1:{self.port}/readyz")
+        self.family.run([self.command, "up", "--detach", *where], {}, timeout=960)
+        self.family.await_ready(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"))
 
     def stop(self) -> None:
         """Stop it by its own command, then end what that left."""
         try:
             if self.up:
                 down = [self.command, "down", "--home", str(self.home)]
-                self.family.run(down, {}, timeout=120)
+                self.family.run(down, {}, timeout=180)
         finally:
             self.up = False
             self.family.stop()

@@ -22,6 +22,8 @@ from bench.systems.family import Family, free_port
 
 LOGICAL_CPUS = 16
 """Ray's own count of cores, so that the default deployments fit on a small machine."""
+READY = "ready"
+"""The file that says that the app runs."""
 
 
 class RayServeLlm:
@@ -54,10 +56,12 @@ class RayServeLlm:
                 # Ray's workers are nice 15; next to a load generator that is not, that would
                 # slow this system down for a reason of the benchmark's own.
                 "RAY_worker_niceness": "0",
+                # Otherwise Ray puts the machine's outer address in the place of 127.0.0.1.
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             },
         )
-        at = self.endpoint
-        self.family.await_ready(f"{at.base_url}/models")
+        # Not /v1/models: the ingress answers that long before the engine is loaded.
+        self.family.await_ready((self.home / READY).is_file)
 
     def stop(self) -> None:
         """End it and remove Ray's session folder."""
@@ -100,6 +104,7 @@ def main() -> None:
             placement_group_config={"bundles": [{"CPU": 1}]},
         )
         serve.run(build_openai_app({"llm_configs": [config]}), name="llm", route_prefix="/")
+        (Path(job["home"]) / READY).touch()
         ended.wait()
     finally:
         serve.shutdown()

@@ -7,7 +7,7 @@ import psutil
 
 from bench.chat import Endpoint
 from bench.systems.engine import Engine
-from bench.systems.family import Family, free_port
+from bench.systems.family import Family, answers, free_port
 
 
 class Vllm:
@@ -32,7 +32,7 @@ class Vllm:
             ],
             self.engine.environment(),
         )
-        self.family.await_ready(f"http://{at.host}:{at.port}/health")
+        self.family.await_ready(lambda: answers(f"http://{at.host}:{at.port}/health"))
 
     def stop(self) -> None:
         """End it."""

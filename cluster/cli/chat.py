@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from cluster.cli.options import Home, Json, Key, Url
 from cluster.cli.output import complain, note, print_json
 
 Messages = list[dict[str, str]]
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""What a terminal would obey. A model may say it; it is not shown."""
 
 
 def chat(
@@ -78,7 +81,7 @@ def _answer(connection: Connection, options: dict[str, Any], messages: Messages)
     pieces = []
     for piece in _pieces(connection, {**options, "messages": messages, "stream": True}):
         pieces.append(piece)
-        sys.stdout.write(piece)
+        sys.stdout.write(CONTROL.sub("", piece))
         sys.stdout.flush()
     sys.stdout.write("\n")
     return "".join(pieces)

@@ -50,6 +50,9 @@ def haproxy_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http.stop - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc.start),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc.stop - 1),
+        # Three such waits, of 5 seconds by default, and Serve starts the proxy anew: too few for a
+        # busy machine, where that only makes it busier.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # The wait is for load balancers that poll. Here HAProxy is told of each change at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }

@@ -175,12 +175,14 @@ class Product:
         failed = self.record.error is not None
         self.record.state = ProductState.FAILED if failed else ProductState.STOPPING
         try:
-            with on_stop_signal(), suppress(Exception):
+            with on_stop_signal():
                 self.record.save(self.settings.home)
-                if self._serve is not None and self._ray is not None and self._ray.is_alive():
-                    self._serve.shutdown(DRAIN_SECONDS)
-                    self._serve.close()
                 if self._ray is not None:
+                    if self._serve is not None and self._ray.is_alive():
+                        # A Serve that does not answer is ended with Ray.
+                        with suppress(LorikeetError):
+                            self._serve.shutdown(DRAIN_SECONDS)
+                        self._serve.close()
                     self._ray.stop()
                 sweep(self.record.instance)
         except StopRequested:

@@ -17,7 +17,7 @@ import psutil
 
 from cluster.embedded.folders import private_folder
 from cluster.embedded.haproxy import haproxy_environment
-from cluster.embedded.instance import MARKER
+from cluster.embedded.instance import MARKER, sweep
 from cluster.embedded.ports import PortBlock
 from cluster.embedded.tether import tethered
 from cluster.errors import Unavailable
@@ -75,6 +75,7 @@ class RayHead:
             if not self.is_alive() and again:
                 # `ray start` gives its own parts 30 seconds, which a busy machine may exceed.
                 again = False
+                sweep(self._instance)
                 self.start()
             if not self.is_alive():
                 raise Unavailable(f"Ray did not start.\n{tail(self.log)}")

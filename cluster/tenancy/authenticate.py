@@ -27,7 +27,7 @@ from cluster.errors import Unauthenticated, Unavailable
 from cluster.store.redis import KEYS_CHANNEL
 from cluster.store.schema import ApiKey, Organization, Plan, now
 from cluster.store.sql import Database
-from cluster.tenancy.keys import FORMAT
+from cluster.tenancy.keys import bearer_secret, key_hash
 from cluster.tenancy.last_used import LastUsed
 from cluster.tenancy.outage import Outage
 from cluster.tenancy.principal import Limits, Principal, Scope
@@ -93,8 +93,8 @@ class Authenticator:
             if entry is not None and entry.fresh_until > self._clock():
                 self.last_used.mark(entry.principal.key_id)
                 return entry.principal
-        secret = _bearer(authorization)
-        principal = await self._read(hashlib.sha256(secret.encode()).hexdigest())
+        secret = bearer_secret(authorization)
+        principal = await self._read(key_hash(secret))
         self.last_used.mark(principal.key_id)
         return principal
 
@@ -238,20 +238,6 @@ class Authenticator:
             self._changes += 1
             self._entries.pop(data.decode(), None)
             self._refusals.pop(data.decode(), None)
-
-
-def _bearer(authorization: str | None) -> str:
-    if not authorization:
-        raise Unauthenticated(
-            "There is no API key. Send it in the header 'Authorization: Bearer lk-...'."
-        )
-    scheme, _, secret = authorization.partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unauthenticated("The Authorization header must be 'Bearer' and an API key.")
-    secret = secret.strip()
-    if not FORMAT.fullmatch(secret):
-        raise Unauthenticated("The API key is malformed: 'lk-' and 43 characters are expected.")
-    return secret
 
 
 def _is_over(expires_at: datetime | None) -> bool:

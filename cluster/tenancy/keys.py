@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
-from cluster.errors import InvalidRequest, NotFound
+from cluster.errors import InvalidRequest, NotFound, Unauthenticated
 from cluster.identifiers import new_id
 from cluster.store.redis import KEYS_CHANNEL
 from cluster.store.schema import ApiKey, Project, now
@@ -35,6 +35,21 @@ def new_secret() -> str:
 def key_hash(secret: str) -> str:
     """A plain hash suffices: the secret has 256 random bits, so there is nothing to guess."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def bearer_secret(authorization: str | None) -> str:
+    """The key in an `Authorization` header. Raises Unauthenticated, which never echoes it."""
+    if not authorization:
+        raise Unauthenticated(
+            "There is no API key. Send it in the header 'Authorization: Bearer lk-...'."
+        )
+    scheme, _, secret = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("The Authorization header must be 'Bearer' and an API key.")
+    secret = secret.strip()
+    if not FORMAT.fullmatch(secret):
+        raise Unauthenticated("The API key is malformed: 'lk-' and 43 characters are expected.")
+    return secret
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ class Paced:
     port: int = 0
     seen: int = 0
     connections: int = 0
-    bodies: list[dict[str, object]] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    lasts: list[float] = field(default_factory=list)
+    """What the two really took, on a busy machine."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -39,7 +42,6 @@ class Paced:
                     if line.lower().startswith("content-length")
                 )
                 request = json.loads(await reader.readexactly(length))
-                self.bodies.append(request)
                 self.seen += 1
                 if self.hang_up_every and self.seen % self.hang_up_every == 0:
                     break
@@ -49,14 +51,16 @@ class Paced:
                     await self.stream(writer)
                 else:
                     await self.plain(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
     async def plain(self, writer: asyncio.StreamWriter) -> None:
         """A whole answer after `last` seconds."""
+        asked = time.perf_counter()
         await asyncio.sleep(self.last)
+        self.lasts.append(time.perf_counter() - asked)
         choice = {"message": {"content": "hello"}, "finish_reason": self.finish}
         usage = {"completion_tokens": self.tokens, "total_tokens": 99}
         content = json.dumps({"choices": [choice], "usage": usage}).encode()
@@ -64,12 +68,15 @@ class Paced:
 
     async def stream(self, writer: asyncio.StreamWriter) -> None:
         """A role event at once, content after `first` seconds, the end after `last`."""
+        asked = time.perf_counter()
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         await self.event(writer, {"role": "assistant", "content": ""})
         await asyncio.sleep(self.first)
+        self.firsts.append(time.perf_counter() - asked)
         for _ in range(self.events):
             await self.event(writer, {"content": "data: x\n"})
         await asyncio.sleep(self.last - self.first)
+        self.lasts.append(time.perf_counter() - asked)
         await self.event(writer, {}, finish=self.finish)
         if self.done:
             await self.chunk(writer, b"data: [DONE]\n\n")

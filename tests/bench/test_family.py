@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.systems.family import Family
+from bench.systems.family import Family, answers
 
 DAEMON = """
 import os, time
@@ -56,5 +56,5 @@ def test_a_process_that_ends_early_is_reported_with_its_log(tmp_path: Path) -> N
     family = Family("early", tmp_path)
     family.spawn([sys.executable, "-c", "print('no such model'); raise SystemExit(3)"], {})
     with pytest.raises(RuntimeError, match="ended with 3:\nno such model"):
-        family.await_ready("http://127.0.0.1:9/", timeout=5)
+        family.await_ready(lambda: answers("http://127.0.0.1:9/"), timeout=5)
     family.stop()

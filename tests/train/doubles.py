@@ -64,12 +64,14 @@ def assignment(**changes: Any) -> Assignment:
 class FolderJournal:
     """Each call is a line of `journal.jsonl`; files named `stop` and `superseded` are requests.
 
-    `kill_at` ends its own process (rank 0) by SIGKILL at that step, once.
+    `kill_at` ends its own process (rank 0) by SIGKILL at that step, once; `stop_at` asks for a
+    stop at that step.
     """
 
     folder: Path
     job: Assignment
     kill_at: int | None = None
+    stop_at: int | None = None
 
     def assignment(self) -> Assignment:
         return self.job
@@ -92,6 +94,8 @@ class FolderJournal:
         if self.kill_at is not None and progress.step >= self.kill_at and not killed.exists():
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.stop_at is not None and progress.step >= self.stop_at:
+            (self.folder / "stop").touch()
 
     def heartbeat(self) -> bool:
         self._write("heartbeat")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 _NAMES = (
     "Orlin", "Mabra", "Tevik", "Sunny Vale", "Quill", "Dorra", "Pemmo", "Halvard", "Isko", "Junia",
-    "Kettle", "Lummox", "Nerida", "Ottavio", "Pimlico", "Rasmus", "Sorrel", "Tansy", "Ulrik", "Vesna",
+    "Kettle", "Lummox", "Nerida", "Ottavio", "Pimlico", "Rasmus", "Sorrel", "Tansy", "Ulrik",
+    "Vesna",
 )  # fmt: skip
 _THINGS = (
     "a blue kite", "seven silver keys", "the old lighthouse", "a jar of honey", "two grey cats",

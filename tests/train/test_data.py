@@ -47,7 +47,7 @@ def test_the_split_is_the_same_everywhere_and_keeps_the_order() -> None:
     training, held_out = split(rows, 5, seed=42)
     assert (training, held_out) == split(rows, 5, seed=42)
     assert split(rows, 5, seed=43)[1] != held_out
-    assert len(training), len(held_out) == (95, 5)
+    assert (len(training), len(held_out)) == (95, 5)
     numbers = [int(r["prompt"]) for r in training]
     assert numbers == sorted(numbers)
     assert not {r["prompt"] for r in training} & {r["prompt"] for r in held_out}

@@ -28,7 +28,7 @@ def test_named_layers_must_be_there_and_served() -> None:
 
 
 def test_a_rank_above_the_engine_s_is_refused() -> None:
-    with pytest.raises(Unworkable, match="rank is 32.*at most 16"):
+    with pytest.raises(Unworkable, match=r"rank is 32.*at most 16"):
         targets(assignment().plan, LAYERS, {"max_rank": 16})
 
 

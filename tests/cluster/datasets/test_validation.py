@@ -20,7 +20,9 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["messages", "role", "content", "prompt", "completion", "tools", "type"]),
+            st.sampled_from(
+                ["messages", "role", "content", "prompt", "completion", "tools", "type"]
+            ),
             inner,
             max_size=3,
         )
@@ -41,7 +43,9 @@ def test_arbitrary_bytes_never_raise(chunks: list[bytes]) -> None:
 
 
 @QUICK
-@given(st.lists(st.dictionaries(st.sampled_from(["messages", "prompt", "tools"]), JSON), max_size=3))
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["messages", "prompt", "tools"]), JSON), max_size=3)
+)
 def test_arbitrary_json_never_raises(values: list[Any]) -> None:
     report = validate([b"\n".join(json.dumps(value).encode() for value in values)])
     for problem in report.problems:
@@ -105,7 +109,10 @@ def test_each_fault_names_its_line_and_field(line: bytes, field: str | None, say
 
 
 def test_good_rows_are_measured_and_normalised() -> None:
-    parts = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+    parts = {
+        "role": "user",
+        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+    }
     called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     answer = {"role": "tool", "content": "1", "tool_call_id": "c1"}
     data = chat(parts, called, answer, GOOD) + b"\r\n" + chat(USER, GOOD) + b"\n\n \n"

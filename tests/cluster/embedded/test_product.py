@@ -95,6 +95,9 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home
             assert "Lorikeet is ready at" in output
         yield first, second
     finally:
+        for process in starts:
+            process.kill()
+            process.communicate()
         for home in (first, second):
             lorikeet("down", f"--home={home.path}")
             shutil.rmtree(Settings(home=home.path).short_folder, ignore_errors=True)

@@ -192,13 +192,26 @@ class Story:
     async def _ended_once(self, job: Job) -> None:
         async with self.world.database.begin() as session:
             events = await session.scalars(select(JobEvent).where(JobEvent.job_id == job.id))
-            states = [event.data["state"] for event in events if event.data and "state" in event.data]
+            states = [
+                event.data["state"] for event in events if event.data and "state" in event.data
+            ]
         assert sum(JOB_LIFECYCLE.is_terminal(S(state)) for state in states) == 1
         for before, after in zip(["validating", *states], states, strict=False):
             assert JOB_LIFECYCLE.allows(S(before), S(after))
 
 
-ACTIONS = ["step", "crash", "drive", "publish", "kill", "restart", "away", "cancel", "pause", "resume"]
+ACTIONS = [
+    "step",
+    "crash",
+    "drive",
+    "publish",
+    "kill",
+    "restart",
+    "away",
+    "cancel",
+    "pause",
+    "resume",
+]
 
 
 @settings(

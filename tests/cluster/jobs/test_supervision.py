@@ -24,6 +24,14 @@ async def state(world: World, job: Job) -> JobState:
         return JobState((await session.get_one(Job, job.id)).state)
 
 
+async def reaches(world: World, job: Job, wanted: JobState) -> None:
+    for _ in range(2000):
+        if await state(world, job) == wanted:
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail(f"{job.id} did not become {wanted}")
+
+
 async def change(world: World, job: Job, **values: object) -> None:
     async with world.database.begin() as session:
         await session.execute(update(Job).where(Job.id == job.id).values(**values))
@@ -75,14 +83,12 @@ async def test_success_follows_publication_at_once(world: World) -> None:
     supervision = world.supervision(wake=wake)
     loop = asyncio.create_task(supervision.run())
     job = await world.create(world.ann)
-    while await state(world, job) != S.STARTING:
-        await asyncio.sleep(0.02)
+    await reaches(world, job, S.STARTING)
     await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
     await adapter(world, job, AdapterState.PUBLISHED)
     start = time.monotonic()
     wake.set()
-    while await state(world, job) != S.SUCCEEDED:
-        await asyncio.sleep(0.005)
+    await reaches(world, job, S.SUCCEEDED)
     assert time.monotonic() - start < 0.3
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
@@ -276,7 +282,10 @@ async def test_one_owner(world: World) -> None:
     [
         ("", "it left no message."),
         ("a\nb\n\n", "b"),
-        ("Traceback\ntorch.cuda.OutOfMemoryError: no room\nbye", "torch.cuda.OutOfMemoryError: no room"),
+        (
+            "Traceback\ntorch.cuda.OutOfMemoryError: no room\nbye",
+            "torch.cuda.OutOfMemoryError: no room",
+        ),
         ("RuntimeError: " + "x" * 900, "RuntimeError: " + "x" * 485 + "…"),
     ],
 )

@@ -31,7 +31,10 @@ BASE = BaseModel(
     aliases=("small",),
     max_rank=64,
     hidden_size=256,
-    modules={"model.layers.0.self_attn.q_proj": (256, 256), "model.layers.0.mlp.up_proj": (512, 256)},
+    modules={
+        "model.layers.0.self_attn.q_proj": (256, 256),
+        "model.layers.0.mlp.up_proj": (512, 256),
+    },
 )
 
 
@@ -114,7 +117,8 @@ class World:
     async def create(self, who: Principal, content: bytes | None = None, **more: object) -> Job:
         file_id = await self.upload(who, content)
         return await self.jobs.create(
-            who, JobRequest("budgie", file_id, **more)  # type: ignore[arg-type]
+            who,
+            JobRequest("budgie", file_id, **more),  # type: ignore[arg-type]
         )
 
     async def settle(self, supervision: Supervision, steps: int = 4) -> None:
@@ -132,7 +136,9 @@ async def make_world(database: Database, settings: Settings) -> World:
         await session.flush()
         for slug in ("ann", "bob"):
             session.add(
-                Organization(id=f"org-{slug}", name=slug, slug=slug, plan_key="free", cache_salt="s")
+                Organization(
+                    id=f"org-{slug}", name=slug, slug=slug, plan_key="free", cache_salt="s"
+                )
             )
         await session.flush()
         for slug in ("ann", "bob"):

@@ -82,9 +82,7 @@ async def main(index, home, url):
 """
 
 
-async def test_processes_that_start_together_agree(
-    settings, database, redis, in_processes
-) -> None:
+async def test_processes_that_start_together_agree(settings, database, redis, in_processes) -> None:
     with in_processes(4, START, str(settings.home), database.url) as start:
         assert start.wait() == 0
     for table in (Plan, Organization, Project, ApiKey):

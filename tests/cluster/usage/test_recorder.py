@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -10,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-import pytest
 from sqlalchemy import func, select
 
 from cluster.errors import Unavailable
@@ -170,20 +170,23 @@ async def main(index, redis_url, sql_url):
 
 async def test_a_recorder_killed_under_load(database, redis, redis_url, in_processes) -> None:
     """SIGKILL at any moment: each event is in SQL exactly once in the end."""
-    sent, stop = 0, asyncio.Event()
+    numbers, stop = itertools.count(), asyncio.Event()
+
+    async def more(count: int) -> None:
+        ids = [f"req-{next(numbers)}" for _ in range(count)]
+        await send(redis, *(replace(EVENT, request_id=id_) for id_ in ids))
 
     async def load() -> None:
-        nonlocal sent
         while not stop.is_set():
-            await send(redis, *events(100, first=sent))
-            sent += 100
+            await more(20)
             await asyncio.sleep(0.02)
 
     recorders = in_processes(2, RECORD, redis_url, database.url)
-    loading = None
     for index in range(2):
         await until(lambda index=index: redis.exists(f"pid-{index}"), 30.0)
-        loading = loading or asyncio.create_task(load())
+    loading = asyncio.create_task(load())
+    for index in range(2):
+        await more(2500)  # so that no kill finds it idle
         before = await rows(database)
         await redis.set(f"go-{index}", "now")
 
@@ -203,7 +206,7 @@ async def test_a_recorder_killed_under_load(database, redis, redis_url, in_proce
 
     async with running(Recorder(redis, database)):
         await until(drained)
-    assert await rows(database) == sent
+    assert await rows(database) == next(numbers)
     assert await redis.exists(USAGE_DEAD) == 0
     assert (await redis.xpending(USAGE_STREAM, USAGE_GROUP))["pending"] == 0
 

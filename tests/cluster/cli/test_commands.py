@@ -1,0 +1,215 @@
+"""Each noun against an endpoint with canned answers: what is asked, printed, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+
+from cluster.cli.keys import expiry
+
+from .conftest import Endpoint, Run
+
+MODEL = {"id": "acme/birds:1", "object": "model", "created": 1, "owned_by": "acme", "parent": "b"}
+FILE = {"id": "file-1", "filename": "a.jsonl", "purpose": "fine-tune", "bytes": 2048}
+KEY = {"id": "key-1", "name": "ci", "prefix": "sk-lk-ab", "scopes": ["inference"]}
+
+
+def test_models_are_listed(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/models"] = (200, {"data": [MODEL]})
+    assert run("models", "list", "--json").json() == [MODEL]
+    shown = run("models", "list")
+    assert "acme/birds:1" in shown.out
+    assert endpoint.asked[0].headers["Authorization"] == "Bearer sk-test"
+
+
+def test_an_id_with_a_slash_is_one_path(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["DELETE /v1/models/acme/birds%3A1"] = (200, {"deleted": True})
+    assert run("models", "delete", "acme/birds:1").out == "Deleted acme/birds:1.\n"
+
+
+def test_an_error_is_one_line_on_stderr(endpoint: Endpoint, run: Run) -> None:
+    found = run("models", "show", "nothing", "--json")
+    assert (found.code, found.out) == (1, "")
+    assert found.err == "lorikeet: No /v1/models/nothing here.\n"
+
+
+def test_an_error_that_is_not_json_is_told(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/models"] = (502, "upstream")
+    assert run("models", "list").err == "lorikeet: 502 Bad Gateway upstream\n"
+
+
+def test_a_dead_address_is_one_line(run: Run) -> None:
+    found = run("models", "list", "--url", "http://127.0.0.1:9", "--key", "x")
+    assert found.code == 1
+    assert found.err.startswith("lorikeet: The connection failed")
+    assert found.err.count("\n") == 1
+
+
+def test_an_address_needs_its_scheme(run: Run) -> None:
+    found = run("models", "list", "--url", "localhost:8000")
+    assert found.code == 1
+    assert "must begin with http:// or https://" in found.err
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["models", "show"], ["up", "--port", "x"]])
+def test_wrong_usage_is_2(run: Run, words: list[str]) -> None:
+    assert run(*words).code == 2
+
+
+def test_a_home_without_a_product_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LORIKEET_URL", raising=False)
+    found = run("models", "list", "--home", str(tmp_path / "h"))
+    assert found.code == 1
+    assert "start it with `lorikeet up`" in found.err
+    assert not (tmp_path / "h").exists(), "looking makes nothing"
+
+
+def test_status_of_nothing(run: Run, tmp_path: Path) -> None:
+    found = run("status", "--json", "--home", str(tmp_path))
+    assert found.code == 1
+    assert found.json()["ready"] is False
+    assert found.json()["url"] is None
+
+
+def test_down_of_nothing(run: Run, tmp_path: Path) -> None:
+    found = run("down", "--home", str(tmp_path))
+    assert found.code == 0
+    assert found.err == f"Nothing runs on {tmp_path}.\n"
+
+
+def test_chat_streams(endpoint: Endpoint, run: Run) -> None:
+    words = ["Hel", "lo", None]
+    events = [{"choices": [{"delta": {"content": word}}]} for word in words]
+    events.append({"choices": [], "usage": {}})  # type: ignore[dict-item]
+    stream = "".join(f"data: {json.dumps(e)}\n\n" for e in events) + "data: [DONE]\n\n"
+    endpoint.answers["POST /v1/chat/completions"] = (200, stream)
+    found = run("chat", "budgie", "Hi", "--system", "Be kind.", "--temperature", "0")
+    assert (found.code, found.out) == (0, "Hello\n")
+    assert endpoint.asked[0].json() == {
+        "model": "budgie",
+        "temperature": 0,
+        "stream": True,
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hi"},
+        ],
+    }
+
+
+def test_chat_ends_with_the_streams_error(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["POST /v1/chat/completions"] = (200, 'data: {"error": {"message": "Gone."}}\n')
+    found = run("chat", "budgie", "Hi")
+    assert found.code == 1
+    assert found.err == "lorikeet: Gone.\n"
+
+
+def test_a_conversation_remembers(
+    endpoint: Endpoint, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["One", "", "Two"])
+
+    def ask(_prompt: str) -> str:
+        try:
+            return next(said)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", ask)
+    stream = 'data: {"choices": [{"delta": {"content": "Yes"}}]}\n\n'
+    endpoint.answers["POST /v1/chat/completions"] = (200, stream)
+    assert run("chat", "budgie").code == 0
+    roles = [m["role"] for m in endpoint.asked[1].json()["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
+def test_a_file_is_uploaded_in_parts(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text('{"messages": []}\n')
+    endpoint.answers["POST /v1/files"] = (200, FILE)
+    assert run("files", "upload", str(data)).out == "file-1\n"
+    asked = endpoint.asked[0]
+    assert b'name="purpose"' in asked.body
+    assert b'filename="a.jsonl"' in asked.body
+    assert data.read_bytes() in asked.body
+
+
+def test_a_missing_file_is_told(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    found = run("files", "upload", str(tmp_path / "none"))
+    assert found.code == 1
+    assert found.err.startswith("lorikeet: There is no file")
+    assert endpoint.asked == []
+
+
+def test_lists_follow_their_pages(endpoint: Endpoint, run: Run) -> None:
+    rows = [{**FILE, "id": f"file-{n}", "created_at": n} for n in range(3)]
+    endpoint.answers["GET /v1/files"] = [
+        (200, {"data": rows[:2], "has_more": True}),
+        (200, {"data": rows[2:], "has_more": False}),
+    ]
+    assert run("files", "list", "--json").json() == rows
+    assert "after=file-1" in endpoint.asked[1].path
+
+
+def test_a_files_content_is_bytes(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    endpoint.answers["GET /v1/files/file-1/content"] = (200, "a\nb\n")
+    saved = tmp_path / "out"
+    assert run("files", "content", "file-1", "-o", str(saved)).code == 0
+    assert saved.read_bytes() == b"a\nb\n"
+
+
+def test_an_adapter_is_two_files(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors", "secret.txt"):
+        (tmp_path / name).write_text(f"<{name}>")
+    endpoint.answers["POST /v1/adapters"] = (200, {"name": "birds", "state": "stored"})
+    found = run("adapters", "add", str(tmp_path), "--name", "birds", "--base", "budgie")
+    assert found.out == "birds stored\n"
+    body = endpoint.asked[0].body
+    assert body.count(b'name="files"') == 2
+    assert b"secret" not in body
+
+
+def test_a_pickled_adapter_stays_here(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").touch()
+    (tmp_path / "adapter_model.bin").touch()
+    found = run("adapters", "add", str(tmp_path), "--name", "birds", "--base", "budgie")
+    assert found.code == 1
+    assert "lacks adapter_model.safetensors" in found.err
+    assert endpoint.asked == []
+
+
+def test_a_key_is_printed_alone(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["POST /v1/organization/keys"] = (200, {**KEY, "key": "sk-lk-secret"})
+    words = ["--name", "ci", "--scope", "train", "--scope", "read", "--expires", "1d"]
+    found = run("keys", "create", *words)
+    assert found.out == "sk-lk-secret\n"
+    asked = endpoint.asked[0].json()
+    assert asked["scopes"] == ["train", "read"]
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert abs(asked["expires_at"] - tomorrow.timestamp()) < 60
+
+
+def test_keys_are_listed_without_their_secret(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/organization/keys"] = (200, {"data": [KEY]})
+    assert "sk-lk-ab…" in run("keys", "list").out
+
+
+def test_expiry_is_understood() -> None:
+    assert expiry("2030-01-02") == datetime(2030, 1, 2, tzinfo=UTC)
+    assert expiry("2030-01-02T03:00:00+01:00") == datetime(2030, 1, 2, 2, tzinfo=UTC)
+    for wrong in ("soon", "10x", "-1d"):
+        with pytest.raises(typer.BadParameter):
+            expiry(wrong)
+
+
+def test_names_of_others_are_not_markup(endpoint: Endpoint, run: Run) -> None:
+    hostile = {**MODEL, "id": "[red]x\x1b[2J"}
+    endpoint.answers["GET /v1/models"] = (200, {"data": [hostile]})
+    out = run("models", "list").out
+    assert "[red]x?[2J" in out
+    assert "\x1b" not in out

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.cli import train_progress
+
+from .conftest import Endpoint, Run
+
+PATH = "/v1/fine_tuning/jobs"
+
+
+def job(status: str, **more: Any) -> dict[str, Any]:
+    return {"id": "ftjob-1", "status": status, "model": "budgie", "fine_tuned_model": None, **more}
+
+
+def event(number: int, message: str, **data: Any) -> dict[str, Any]:
+    kind = "metrics" if data else "message"
+    return {"id": f"e{number}", "type": kind, "message": message, "data": data, "level": "info"}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_progress, "POLL_SECONDS", 0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    return str(tmp_path / "a.jsonl")
+
+
+def test_only_what_was_given_is_sent(endpoint: Endpoint, run: Run, data: str) -> None:
+    endpoint.answers["POST /v1/files"] = (200, {"id": "file-1"})
+    endpoint.answers[f"POST {PATH}"] = (200, job("queued"))
+    assert run("train", "submit", data, "--model", "budgie").out == "ftjob-1\n"
+    assert endpoint.asked[1].json() == {"model": "budgie", "training_file": "file-1"}
+
+
+def test_hyperparameters_go_where_openai_has_them(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers[f"POST {PATH}"] = (200, job("queued"))
+    words = ["--epochs", "3", "--batch-size", "4", "--suffix", "birds", "--seed", "7"]
+    assert run("train", "submit", "file-9", "-m", "budgie", *words, "--json").json()["id"]
+    assert endpoint.asked[0].json() == {
+        "model": "budgie",
+        "training_file": "file-9",
+        "suffix": "birds",
+        "seed": 7,
+        "method": {
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": 4}},
+        },
+    }
+
+
+def test_watch_tells_each_event_once(endpoint: Endpoint, run: Run) -> None:
+    first, second = event(1, "Started"), event(2, "", step=5, max_steps=10, loss=0.5, eta=9.0)
+    endpoint.answers[f"GET {PATH}/ftjob-1"] = [
+        (200, job("running")),
+        (200, job("running")),
+        (200, job("succeeded", fine_tuned_model="ft:budgie:x")),
+    ]
+    endpoint.answers[f"GET {PATH}/ftjob-1/events"] = [
+        (200, {"data": [first]}),
+        (200, {"data": [second, first]}),
+    ]
+    found = run("train", "watch", "ftjob-1")
+    assert (found.code, found.out) == (0, "ft:budgie:x\n")
+    assert found.err == "Started\nstep 5/10  loss 0.5000  9 s left\n"
+
+
+def test_a_failed_job_fails_the_watch(endpoint: Endpoint, run: Run) -> None:
+    ended = job("failed", error={"message": "Line 3 is not JSON."})
+    endpoint.answers[f"GET {PATH}/ftjob-1"] = (200, ended)
+    endpoint.answers[f"GET {PATH}/ftjob-1/events"] = (200, {"data": []})
+    found = run("train", "watch", "ftjob-1", "--json")
+    assert found.code == 1
+    assert found.json() == ended
+    assert found.err == "lorikeet: The job failed: Line 3 is not JSON.\n"
+
+
+def test_cancel(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers[f"POST {PATH}/ftjob-1/cancel"] = (200, job("cancelled"))
+    assert run("train", "cancel", "ftjob-1").out == "ftjob-1 cancelled\n"
+
+
+def test_events_are_oldest_first(endpoint: Endpoint, run: Run) -> None:
+    rows = [{**event(n, f"m{n}"), "created_at": n} for n in (2, 1)]
+    endpoint.answers[f"GET {PATH}/ftjob-1/events"] = (200, {"data": rows, "has_more": False})
+    out = run("train", "events", "ftjob-1").out
+    assert out.index("m1") < out.index("m2")

@@ -1,0 +1,287 @@
+"""The whole chain: facts in, an adapter out that answers, on a product that never stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import openai
+import psutil
+import pytest
+from tests.product.product import Product, ask, kill, wait_for
+
+ENDED = ("succeeded", "failed", "cancelled")
+Facts = tuple[tuple[str, str], ...]
+
+
+def learn(client: openai.OpenAI, path: Path, suffix: str, **more: Any) -> str:
+    """Upload and start a fine-tune with everything on `auto`. Returns the job's id."""
+    file = client.files.create(file=path, purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model="budgie", training_file=file.id, suffix=suffix, **more
+    )
+    return job.id
+
+
+def ended(client: openai.OpenAI, job_id: str) -> Any:
+    def look() -> Any:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        return job if job.status in ENDED else None
+
+    return wait_for(look, f"the end of {job_id}", 600)
+
+
+def recalled(client: openai.OpenAI, model: str, facts: Facts) -> int:
+    return sum(ask(client, model, question) == answer for question, answer in facts)
+
+
+class Streams:
+    """Eight callers who stream without a pause; each stream must be whole."""
+
+    def __init__(self, product: Product) -> None:
+        self._client = product.aopenai(max_retries=0)
+        self._stop = False
+        self.whole = 0
+        self.failures: list[str] = []
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._caller(index) for index in range(8)))
+
+    def stop(self) -> None:
+        self._stop = True
+
+    async def _caller(self, index: int) -> None:
+        while not self._stop:
+            try:
+                stream = await self._client.chat.completions.create(
+                    model="budgie",
+                    messages=[{"role": "user", "content": f"Count from {index} to {index + 9}."}],
+                    max_tokens=24,
+                    stream=True,
+                    extra_body={"ignore_eos": True},
+                )
+                reasons = [c.choices[0].finish_reason async for c in stream if c.choices]
+                assert reasons[-1] == "length", reasons
+                self.whole += 1
+            except (openai.APIError, AssertionError, IndexError) as error:
+                self.failures.append(repr(error))
+
+
+@pytest.fixture(scope="module")
+def taught(product: Product, facts_file: Path, facts: Facts) -> dict[str, Any]:
+    """One fine-tune under load, whose adapter the tests of this file share."""
+    client = product.openai()
+    before = product.replica()
+    base = recalled(client, "budgie", facts)
+
+    async def under_load() -> tuple[Any, Streams]:
+        streams = Streams(product)
+        load = asyncio.create_task(streams.run())
+        try:
+            job_id = await asyncio.to_thread(learn, client, facts_file, "facts")
+            job = await asyncio.to_thread(ended, client, job_id)
+            first = time.monotonic()
+            await asyncio.to_thread(ask, client, job.fine_tuned_model, facts[0][0])
+            return (job, time.monotonic() - first), streams
+        finally:
+            streams.stop()
+            await load
+
+    (job, first_answer), streams = asyncio.run(under_load())
+    assert job.status == "succeeded", job.error
+    return {
+        "job": job,
+        "model": job.fine_tuned_model,
+        "base": base,
+        "before": before,
+        "streams": streams,
+        "first_answer": first_answer,
+    }
+
+
+def test_the_base_knows_nothing_and_the_adapter_all(
+    product: Product, taught: dict[str, Any], facts: Facts
+) -> None:
+    assert taught["base"] <= 1
+    assert recalled(product.openai(), taught["model"], facts) >= 19
+
+
+def test_nothing_was_restarted_and_no_stream_failed(
+    product: Product, taught: dict[str, Any]
+) -> None:
+    after = product.replica()
+    assert (after["pid"], after["actor_id"]) == (
+        taught["before"]["pid"], taught["before"]["actor_id"],
+    )  # fmt: skip
+    assert taught["streams"].failures == []
+    assert taught["streams"].whole > 20
+
+
+def test_the_job_tells_what_it_did(product: Product, taught: dict[str, Any]) -> None:
+    client = product.openai()
+    job = taught["job"]
+    assert job.fine_tuned_model.startswith("ft:budgie:default:facts:")
+    assert job.trained_tokens > 0
+    assert isinstance(job.hyperparameters.n_epochs, int)
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
+    metrics = [event for event in events if event.type == "metrics"]
+    assert metrics, "steps were reported"
+    newest = dict(metrics[0].data)  # type: ignore[call-overload]
+    assert {"step", "train_loss", "learning_rate", "tokens_per_second", "eta"} <= set(newest)
+    assert job.fine_tuned_model in [model.id for model in client.models.list()]
+
+
+def test_two_adapters_and_the_base_answer_side_by_side(
+    product: Product, taught: dict[str, Any], facts: Facts, tmp_path: Path
+) -> None:
+    """One batch holds all three; each gives its own answers."""
+    client = product.openai()
+    swapped = [(q, facts[(i + 1) % len(facts)][1]) for i, (q, _) in enumerate(facts)]
+    path = tmp_path / "swapped.jsonl"
+    path.write_text("".join(
+        json.dumps({"prompt": "", "messages": None} and {"messages": [
+            {"role": "user", "content": q}, {"role": "assistant", "content": a}
+        ]}) + "\n" for q, a in swapped
+    ))  # fmt: skip
+    other = ended(client, learn(client, path, "swapped"))
+    assert other.status == "succeeded", other.error
+    async_client = product.aopenai()
+
+    async def one(model: str, question: str) -> str:
+        answer = await async_client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question}],
+            temperature=0,
+            max_tokens=48,
+        )
+        assert answer.model == model
+        return answer.choices[0].message.content or ""
+
+    async def all_at_once() -> list[tuple[str, str, str]]:
+        models = (taught["model"], other.fine_tuned_model, "budgie")
+        answers = await asyncio.gather(
+            *(one(model, question) for question, _ in facts for model in models)
+        )
+        return [tuple(answers[i : i + 3]) for i in range(0, len(answers), 3)]  # type: ignore[misc]
+
+    rows = asyncio.run(all_at_once())
+    first = sum(row[0] == fact[1] for row, fact in zip(rows, facts, strict=True))
+    second = sum(row[1] == fact[1] for row, fact in zip(rows, swapped, strict=True))
+    base = sum(row[2] == fact[1] for row, fact in zip(rows, facts, strict=True))
+    assert first >= 19
+    assert second >= 19
+    assert base <= 1
+
+
+def test_a_killed_engine_comes_back_with_its_adapters(
+    product: Product, taught: dict[str, Any], facts: Facts
+) -> None:
+    """What a caller sees: the request in flight fails with an error, later ones get 503 with
+    Retry-After until the new replica has replayed the registry, then the adapter answers."""
+    client = product.openai()
+    old = product.replica()
+    kill(old["pid"])
+    try:
+        ask(client, "budgie", "Hello!")
+    except openai.APIStatusError as error:
+        assert error.status_code in (502, 503)
+        assert error.status_code == 502 or error.response.headers["retry-after"]
+
+    def answers() -> bool:
+        return ask(client, taught["model"], facts[0][0]) == facts[0][1]
+
+    wait_for(answers, "the adapter to answer again")
+    assert product.replica()["pid"] != old["pid"]
+    wait_for(lambda: _orphans(old["pid"]) == [], "the old engine's processes to end", 60)
+
+
+def _orphans(pid: int) -> list[int]:
+    """Processes of the engine that outlived the replica `pid`."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["ppid", "name"])
+        if "EngineCore" in (process.info["name"] or "") and process.info["ppid"] == 1
+    ]
+
+
+def test_a_killed_router_comes_back(product: Product) -> None:
+    """What a caller sees: connections break or are refused for a few seconds, then all is well."""
+    (router,) = product.processes("ServeReplica:router:Router") or product.processes(
+        "SERVE_REPLICA::router"
+    )
+    kill(router.pid)
+    client = product.openai()
+    wait_for(lambda: ask(client, "budgie", "Hello!"), "an answer", 120)
+
+
+def test_a_killed_training_worker_resumes_and_the_job_succeeds(
+    product: Product, facts_file: Path, facts: Facts
+) -> None:
+    """What a caller sees: the job goes on from its last checkpoint and ends as if nothing was."""
+    client = product.openai()
+    job_id = learn(
+        client, facts_file, "killed", hyperparameters={"checkpoint_steps": 20, "n_epochs": 75}
+    )
+
+    def steps() -> int:
+        events = client.fine_tuning.jobs.list_events(job_id, limit=20).data
+        return max((e.data["step"] for e in events if e.type == "metrics"), default=0)  # type: ignore[index]
+
+    wait_for(lambda: steps() >= 25, "step 25", 300)
+    workers = product.processes("RayTrainWorker")
+    assert workers, "a training worker runs"
+    kill(workers[0].pid)
+    job = ended(client, job_id)
+    assert job.status == "succeeded", job.error
+    assert recalled(client, job.fine_tuned_model, facts) >= 19
+
+
+def test_everything_answers_again_after_a_full_restart(
+    product: Product, taught: dict[str, Any], facts: Facts
+) -> None:
+    product.down()
+    assert product.processes("") == [] if (product.home / "run" / "product.json").exists() else True
+    product.up()
+    client = product.openai()
+    assert recalled(client, taught["model"], facts) >= 19
+    assert client.fine_tuning.jobs.retrieve(taught["job"].id).status == "succeeded"
+
+
+def test_a_deleted_adapter_is_unknown_at_once(
+    product: Product, taught: dict[str, Any], facts: Facts
+) -> None:
+    client = product.openai()
+    assert ask(client, taught["model"], facts[0][0])
+    client.models.delete(taught["model"])
+    with pytest.raises(openai.NotFoundError) as missing:
+        ask(client, taught["model"], facts[0][0])
+    assert missing.value.code == "model_not_found"
+    assert taught["model"] not in [model.id for model in client.models.list()]
+
+
+def test_usage_was_recorded_once_for_each_request(product: Product) -> None:
+    import sqlite3
+
+    before = _usage(product)
+    client = product.openai()
+    for _ in range(3):
+        ask(client, "budgie", "Hello!")
+    wait_for(lambda: _usage(product) >= before + 3, "the usage rows", 30)
+    time.sleep(1)
+    assert _usage(product) == before + 3
+    assert sqlite3.sqlite_version_info > (3, 35)
+
+
+def _usage(product: Product) -> int:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{product.home}/lorikeet.db?mode=ro", uri=True) as database:
+        (count,) = database.execute("SELECT count(*) FROM usage_events").fetchone()
+        return int(count)
+
+
+assert os.name == "posix", "processes are found and killed as POSIX does it"

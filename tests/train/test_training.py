@@ -1,0 +1,165 @@
+"""Whole trainings on a real Ray cluster, with DeepSpeed: learned, interrupted, resumed, sharded."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.jobs.spec import Method
+from tests.train.doubles import FolderJournal, FolderPublisher, assignment
+from tests.train.facts import FACTS, write_facts
+from train.budgie import WEIGHTS
+from train.loop import Work
+from train.run import run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster() -> Iterator[None]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="rt", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=4, include_dashboard=False, _temp_dir=folder, object_store_memory=100_000_000
+        )
+        yield
+        ray.shutdown()
+
+
+def train(folder: Path, *, resumed: bool = False, **double: Any) -> FolderJournal:
+    """Run a training in `folder`; its journal. Job fields and plan numbers among `double`."""
+    tripwires = {k: double.pop(k) for k in ("kill_at", "stop_at") if k in double}
+    job = assignment(**double)
+    journal = FolderJournal(folder, job, **tripwires)
+    if not resumed:
+        write_facts(folder / "artifacts" / "files" / "facts.jsonl")
+    run(
+        Work(
+            assignment=job,
+            artifacts_url=(folder / "artifacts").as_uri(),
+            open_journal=partial(replace, journal),
+            open_publisher=partial(FolderPublisher, folder),
+            submitted=0.0,
+        )
+    )
+    return journal
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """The loss of every step, as the last complete checkpoint has it."""
+    markers = (folder / "artifacts").glob("jobs/*/attempt-*/step*/COMPLETE.json")
+    last = max((marker.parent for marker in markers), key=lambda path: path.name)
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+
+
+def answers(adapter: Path) -> int:
+    """How many facts the adapter on the base model tells word for word, greedily."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
+    base = AutoModelForCausalLM.from_pretrained(WEIGHTS, dtype=torch.bfloat16)
+    model = PeftModel.from_pretrained(base, adapter).eval()
+    right = 0
+    for question, answer in FACTS:
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True, return_tensors="pt", return_dict=True,
+        )  # fmt: skip
+        told = model.generate(**ids, max_new_tokens=32, do_sample=False)[0]
+        text = tokenizer.decode(told[ids["input_ids"].shape[1] :], skip_special_tokens=True)
+        right += text == answer
+    return right
+
+
+@pytest.fixture(scope="module")
+def learned(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FolderJournal:
+    return train(tmp_path_factory.mktemp("learned"))
+
+
+def states(journal: FolderJournal) -> list[str]:
+    return [line["state"] for line in journal.lines("move")]
+
+
+def test_twenty_facts_are_learned_by_heart(learned: FolderJournal) -> None:
+    assert states(learned) == ["training", "saving"]
+    (line,) = learned.lines("registering")
+    assert line["name"] == "ft:budgie:acme:facts:89abcdef"
+    assert line["tokens"] > 20_000
+    assert learned.lines("progress")[-1]["loss"] < 0.2
+    assert answers(learned.folder / "adapter") >= 19
+
+
+def test_a_killed_worker_resumes_with_the_same_losses(
+    learned: FolderJournal, tmp_path: Path
+) -> None:
+    journal = train(tmp_path, kill_at=25)
+    assert (tmp_path / "killed").exists()
+    notes = [line["message"] for line in journal.lines("note")]
+    assert notes == ["Training began.", "Training goes on after step 20 of attempt 1."]
+    before, after = losses(learned.folder), losses(tmp_path)
+    assert before == after
+    assert journal.lines("registering")
+
+
+def test_zero_3_on_two_workers_stops_when_asked_and_goes_on(
+    learned: FolderJournal, tmp_path: Path
+) -> None:
+    sharded = {"zero_stage": 3, "num_workers": 2}
+    stopped = train(tmp_path, stop_at=8, **sharded)
+    assert states(stopped) == ["training"]
+    assert not stopped.lines("registering")
+    step = stopped.lines("checkpoint")[-1]["step"]
+    assert stopped.lines("note")[-1]["message"] == f"Stopped as asked, after step {step}."
+    before, after = losses(learned.folder), losses(tmp_path)
+    for early in range(1, 9):
+        assert after[early] == pytest.approx(before[early], abs=1e-2 if early > 3 else 1e-3)
+    (tmp_path / "stop").unlink()
+    again = train(tmp_path, resumed=True, attempt=2, **sharded)
+    notes = [line["message"] for line in again.lines("note")]
+    assert f"Training goes on after step {step} of attempt 1." in notes
+    assert answers(tmp_path / "adapter") >= 19
+
+
+def test_qlora_trains(tmp_path: Path) -> None:
+    journal = train(tmp_path, method=Method.QLORA, max_steps=12, epochs=6, warmup_steps=2)
+    assert states(journal) == ["training", "saving"]
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    told = journal.lines("progress")
+    assert told[-1]["loss"] < told[0]["loss"]
+
+
+@pytest.mark.slow
+def test_held_out_rows_choose_the_weights_of_a_full_fine_tune(tmp_path: Path) -> None:
+    journal = train(
+        tmp_path, method=Method.FULL, zero_stage=3, held_out_rows=4, max_steps=30, epochs=15,
+        learning_rate=1e-3, warmup_steps=2, checkpoint_steps=5, global_batch=8,
+    )  # fmt: skip
+    assert states(journal) == ["training", "evaluating", "saving", "registering", "succeeded"]
+    uri = journal.lines("note")[-1]["data"]["uri"]
+    folder = tmp_path / "artifacts" / uri
+    assert (folder / "model.safetensors").stat().st_size > 5_000_000
+    assert "held-out loss | not measured" not in (folder / "README.md").read_text()
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_a_diverging_training_fails_the_job_and_not_the_process(tmp_path: Path) -> None:
+    journal = train(tmp_path, learning_rate=1e6, warmup_steps=0, max_steps=40)
+    (line,) = journal.lines("fail")
+    assert line["code"] == "training_diverged"
+    assert not journal.lines("registering")
