@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import os
 import socket
 from argparse import Namespace
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ from cluster.catalog.adapters import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
 from deployments.adapters import LoadFailed
+from deployments.engine_process import MARKER
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Engine:
         Raises ConfigurationError for an option that vLLM does not have or a value it refuses.
         """
         arguments = _arguments(name, source, options)
+        os.environ[MARKER] = "1"
         try:
             config = AsyncEngineArgs.from_cli_args(arguments).create_engine_config(
                 UsageContext.OPENAI_API_SERVER

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -90,7 +87,7 @@ class LLM:
         runtime = ray.get_runtime_context()
         self._id = context.replica_id.unique_id
         self._node, self._actor = runtime.get_node_id(), runtime.get_actor_id() or ""
-        self._socket = _socket(platform.settings.home, self._id)
+        self._socket = platform.settings.short_folder / f"llm-{self._id[:16]}.sock"
         host = ray.util.get_node_ip_address()
         self._remote = await engine.listen(
             self._socket, None if host.startswith("127.") else host, platform.settings.token()
@@ -162,12 +159,6 @@ def replicas_by_load(context: AutoscalingContext) -> tuple[float, dict[str, Any]
     config = context.config
     assert config is not None, "Serve calls a policy with its configuration"
     return requests / config.get_target_ongoing_requests(), {}
-
-
-def _socket(home: Path, replica: str) -> Path:
-    # A unix socket's path has at most 107 bytes, so it can't lie below any home.
-    name = hashlib.sha256(str(home).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"lorikeet-{name}" / f"llm-{replica[:16]}.sock"
 
 
 def app(given: dict[str, Any]) -> Application:

@@ -83,7 +83,7 @@ class Family:
         if done.returncode:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{self.tail()}")
 
-    def await_ready(self, ready: Callable[[], bool], timeout: float = 300.0) -> None:
+    def await_ready(self, ready: Callable[[], bool], timeout: float = 900.0) -> None:
         """Wait until `ready` says so; say why if a process ends first."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -122,7 +122,7 @@ class Family:
                     found = True
         return list(members.values())
 
-    def stop(self, grace: float = 20.0) -> None:
+    def stop(self, grace: float = 30.0) -> None:
         """Ask the started processes to end, then end whatever is left of the family."""
         for child in self.children:
             if child.poll() is None:

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 
 import psutil
 
@@ -83,7 +82,6 @@ def main() -> None:
 
     job = json.loads(sys.argv[1])
     engine = Engine(**{**job["engine"], "weights": Path(job["engine"]["weights"])})
-    ended = Event()
     ray.init(
         address="local",
         num_cpus=LOGICAL_CPUS,
@@ -92,7 +90,7 @@ def main() -> None:
         _temp_dir=job["home"],
         _node_ip_address="127.0.0.1",
     )
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         serve.start(http_options=HTTPOptions(host="127.0.0.1", port=job["port"]))
         config = LLMConfig(
@@ -105,7 +103,8 @@ def main() -> None:
         )
         serve.run(build_openai_app({"llm_configs": [config]}), name="llm", route_prefix="/")
         (Path(job["home"]) / READY).touch()
-        ended.wait()
+        while True:
+            signal.pause()
     finally:
         serve.shutdown()
         ray.shutdown()

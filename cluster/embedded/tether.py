@@ -21,13 +21,18 @@ def tethered(command: list[str], signal: Signals) -> list[str]:
     return [*python, str(int(signal)), str(os.getpid()), *command]
 
 
-def main() -> None:
-    signal, parent, *command = sys.argv[1:]
+def die_with_parent(signal: Signals, parent: int | None) -> None:
+    """Ask the kernel to send `signal` to this process when the thread that started it ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(signal), 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != int(parent):
+    if os.getppid() != parent:
         sys.exit(0)  # it went before we asked
+
+
+def main() -> None:
+    signal, parent, *command = sys.argv[1:]
+    die_with_parent(Signals(int(signal)), int(parent))
     os.execv(command[0], command)
 
 
