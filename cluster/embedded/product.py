@@ -145,7 +145,7 @@ class Product:
                 part.detail = found.status.lower().replace("_", " ")
                 if found.has_failed:
                     raise Unavailable(
-                        f"The application {found.name} failed: {found.message.strip()}\n"
+                        f"The application {found.name} failed: {found.cause}\n{found.message}\n"
                         f"Its logs are in {self.record.logs}/serve."
                     )
                 if found.is_running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ class ApplicationStatus:
     @property
     def is_running(self) -> bool:
         return self.status == "RUNNING"
+
+    @property
+    def cause(self) -> str:
+        """The last line that names an exception: the one of our own code, not Serve's around it."""
+        lines = self.message.strip().splitlines() or ["no reason given"]
+        named = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception): ", line)]
+        return (named or lines)[-1]
 
     @property
     def has_failed(self) -> bool:
@@ -71,7 +79,7 @@ class ServeApi:
 
 
 def _message(found: dict[str, Any]) -> str:
-    """An application's own words, or else those of its deployments."""
-    own = str(found.get("message") or "")
-    parts = [str(d.get("message") or "") for d in found.get("deployments", {}).values()]
-    return own if own and not own.startswith("The deployments") else "\n".join(filter(None, parts))
+    """What the application and its deployments say, without colours."""
+    parts = [found, *found.get("deployments", {}).values()]
+    text = "\n".join(str(part["message"]) for part in parts if part.get("message"))
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()

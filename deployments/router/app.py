@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -38,7 +37,7 @@ from deployments.router.dialects.openai import adapters, errors, files, fine_tun
 from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
-from deployments.router.enter import Enter, usable
+from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline
@@ -197,29 +196,7 @@ def management(lifespan: Any) -> FastAPI:
             return answer(MethodNotAllowed(f"There is no {where}."), request)
         return answer(InvalidRequest(str(error.detail)), request)
 
-    app.add_middleware(RequestId)
     return app
-
-
-class RequestId:
-    """Gives every answer of the management routes its `x-request-id`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(b"x-request-id")
-        identity = (usable(given) or f"req_{secrets.token_hex(12)}").encode()
-
-        async def with_id(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
-            await send(message)
-
-        await self._app(scope, receive, with_id)
 
 
 def build() -> ASGIApp:

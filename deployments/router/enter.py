@@ -1,18 +1,9 @@
-"""Step 1: the request's id, its credentials, its body within bounds."""
+"""Step 1: its credentials, its body within bounds."""
 
 from __future__ import annotations
 
-import re
-
 from cluster.errors import InvalidRequest, TooLarge
 from deployments.router.exchange import ClientGone, Exchange
-
-_ID = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
-
-
-def usable(given: bytes | None) -> str | None:
-    """The caller's own request id, where it is one that can be repeated in a header."""
-    return given.decode() if given is not None and _ID.match(given) else None
 
 
 class Enter:
@@ -20,15 +11,12 @@ class Enter:
         self._limit = body_max_bytes
 
     async def __call__(self, exchange: Exchange) -> None:
-        given, size = None, 0
+        size = 0
         for name, value in exchange.scope["headers"]:
             if name == b"authorization":
                 exchange.authorization = value.decode("latin-1")
-            elif name == b"x-request-id":
-                given = value
             elif name == b"content-length" and value.isdigit():
                 size = int(value)
-        exchange.request_id = usable(given) or exchange.id
         if size > self._limit:
             raise self._too_large(size)
         exchange.body = await self._body(exchange)

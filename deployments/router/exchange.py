@@ -49,9 +49,8 @@ class Exchange:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     # enter
     id: str = field(default_factory=lambda: f"req_{secrets.token_hex(12)}")
-    """Ours alone: a caller may send one `x-request-id` twice, and each is a request."""
-    request_id: str = ""
-    """What every answer carries in `x-request-id`: the caller's, or ours."""
+    """Ours alone. `x-request-id`, which Serve adds to every answer, may be the caller's own choice,
+    sent twice."""
     authorization: str | None = None
     body: bytes = b""
     # authenticate
@@ -86,7 +85,6 @@ class Exchange:
         """Send the status line and the headers."""
         self.status = status
         self.headers_sent = True
-        headers.append((b"x-request-id", self.request_id.encode()))
         if self.lease is not None:
             headers.extend(quota_headers(self.lease.requests, self.lease.tokens))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

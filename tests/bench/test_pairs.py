@@ -126,6 +126,8 @@ def test_cpu_shares_by_role() -> None:
         ("/x/bin/litellm --port 1", "litellm"),
         ("/x/ray/core/src/ray/raylet/raylet --raylet_socket_name", "raylet, gcs"),
         ("python -m bench.load", "load"),
+        ("ray::DashboardAgent", "ray agents"),
+        ("python -m cluster.cli.app up --detached-child", "driver"),
         ("sleep 1", "other"),
     ],
 )

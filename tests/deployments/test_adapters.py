@@ -23,7 +23,7 @@ class Engine:
         if self.refuse.get(name, 0) > 0:
             self.refuse[name] -= 1
             raise LoadFailed("out of memory")
-        assert folder.is_dir()  # noqa: ASYNC240
+        assert folder.is_dir()
         self.loaded[name] = folder
 
     async def unload(self, name: str) -> None:

@@ -20,7 +20,7 @@ from train.budgie import WEIGHTS
 from train.loop import Work
 from train.run import run
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,8 +124,8 @@ def test_zero_3_on_two_workers_stops_when_asked_and_goes_on(
     step = stopped.lines("checkpoint")[-1]["step"]
     assert stopped.lines("note")[-1]["message"] == f"Stopped as asked, after step {step}."
     before, after = losses(learned.folder), losses(tmp_path)
-    for early in range(1, 9):
-        assert after[early] == pytest.approx(before[early], abs=1e-2 if early > 3 else 1e-3)
+    for early in range(1, 9):  # sums of bf16 in another order
+        assert after[early] == pytest.approx(before[early], rel=1e-3)
     (tmp_path / "stop").unlink()
     again = train(tmp_path, resumed=True, attempt=2, **sharded)
     notes = [line["message"] for line in again.lines("note")]

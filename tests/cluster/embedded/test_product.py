@@ -208,8 +208,9 @@ def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
         "up", "--detach", f"--home={home}", f"--port={free_port()}", f"--config={config}"
     )
     assert failed.returncode == 1
-    assert "The application tiny failed" in failed.stderr
-    assert "missing" in failed.stderr
+    reason = next(line for line in failed.stderr.splitlines() if line.startswith("lorikeet: "))
+    assert reason.startswith("lorikeet: The application tiny failed: AttributeError: module")
+    assert reason.endswith("has no attribute 'missing'")
     record = ProductRecord.load(home)
     assert record is not None
     assert not marked(record.instance)

