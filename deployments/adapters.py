@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from cluster.catalog.adapters import AdapterRegistry, engine_name
 from cluster.errors import LorikeetError
 from cluster.store.artifacts import Artifacts
 from cluster.store.redis import CATALOG_CHANNEL
+from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,6 @@ async def reconcile(reconciler: AdapterReconciler, redis: Redis, changed: asynci
                     changed.set()
             except LorikeetError as error:
                 log.warning("adapters not compared with the registry: %s", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changes.wait(), reconciler.pause)
+            await happens(changes, reconciler.pause)
     finally:
         listener.cancel()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 
@@ -60,5 +61,4 @@ class Heartbeat:
                     self._changed.set()
                 await asyncio.sleep(HEARTBEAT / 4)
                 continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
+            await happens(self._changed, HEARTBEAT)

@@ -105,7 +105,8 @@ class RayJobs:
             return call(self._client)
 
         try:
-            return await asyncio.wait_for(asyncio.to_thread(work), CALL_TIMEOUT)
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await asyncio.to_thread(work)
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:
             # OSError: the requests library's own errors are of that class.
             self._client = None  # the head may come back under another address

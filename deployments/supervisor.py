@@ -6,7 +6,6 @@ All it knows is in SQL, Redis and Ray, so that it may die between any two lines 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -25,6 +24,7 @@ from cluster.errors import LorikeetError
 from cluster.jobs.supervision import Supervision
 from cluster.store.redis import CATALOG_CHANNEL, REPLICA_CHANNEL
 from cluster.usage.recorder import Recorder
+from cluster.waiting import happens
 from deployments.adapters import listen
 from deployments.platform import open_platform
 from deployments.ray_jobs import RayJobs
@@ -111,8 +111,7 @@ async def _every(
             await step()
         except LorikeetError as error:
             log.warning("%s waits: %s", getattr(step, "__qualname__", step), error)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), seconds)
+        await happens(wake, seconds)
 
 
 def app(given: dict[str, Any]) -> Application:

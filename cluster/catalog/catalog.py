@@ -15,6 +15,7 @@ from cluster.catalog.lifecycle import AdapterState
 from cluster.errors import LorikeetError, ModelNotFound
 from cluster.store.schema import Adapter
 from cluster.store.sql import Database
+from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 POLL = 5.0
@@ -105,10 +106,7 @@ class Catalog:
                     on_refresh()
             except LorikeetError as error:
                 log.warning("catalogue not refreshed, the last one stays in use: %s", error)
-            try:
-                await asyncio.wait_for(changes.wait(), POLL)
-            except TimeoutError:
-                continue
+            await happens(changes, POLL)
 
 
 def _snapshot(bases: dict[str, BaseModel], rows: list[Adapter]) -> _Snapshot:

@@ -30,6 +30,7 @@ from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from cluster.store.schema import Adapter, BaseModelRow, Job, now
 from cluster.store.sql import Database
+from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 
@@ -114,10 +115,8 @@ class Supervision:
                 log.warning("fine-tunes not looked after: %r", error)
             except Exception:
                 log.exception("fine-tunes not looked after")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), INTERVAL)
-                if then is not None:
-                    then.set()
+            if await happens(wake, INTERVAL) and then is not None:
+                then.set()
 
     async def _look_after_all(self) -> None:
         if await self._lease.renew():

@@ -42,7 +42,12 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Row(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, datetime: Moment, str: String(255)}
+    type_annotation_map = {
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        datetime: Moment,
+        str: String(255),
+    }
 
 
 class Plan(Row):
@@ -195,9 +200,7 @@ class Job(Row):
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
-    __table_args__ = (
-        Index("jobs_idempotency", "organization_id", "idempotency_key", unique=True),
-    )
+    __table_args__ = (Index("jobs_idempotency", "organization_id", "idempotency_key", unique=True),)
 
 
 class JobEvent(Row):

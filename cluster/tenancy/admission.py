@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from cluster.errors import RateLimited, Unavailable
 from cluster.settings import RedisFault
+from cluster.store.outage import Outage
 from cluster.tenancy.limiter import (
     CONCURRENT,
     DAY,
@@ -23,7 +24,6 @@ from cluster.tenancy.limiter import (
     Reservation,
     Verdict,
 )
-from cluster.tenancy.outage import Outage
 from cluster.tenancy.principal import Limits, Principal
 from cluster.tenancy.shared_limiter import SharedLimiter
 

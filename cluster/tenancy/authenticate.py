@@ -24,12 +24,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from cluster.errors import Unauthenticated, Unavailable
+from cluster.store.outage import Outage
 from cluster.store.redis import KEYS_CHANNEL
 from cluster.store.schema import ApiKey, Organization, Plan, now
 from cluster.store.sql import Database
 from cluster.tenancy.keys import bearer_secret, key_hash
 from cluster.tenancy.last_used import LastUsed
-from cluster.tenancy.outage import Outage
 from cluster.tenancy.principal import Limits, Principal, Scope
 
 log = logging.getLogger(__name__)

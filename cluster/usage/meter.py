@@ -15,8 +15,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from cluster.store.outage import Outage
 from cluster.store.redis import USAGE_STREAM
-from cluster.tenancy.outage import Outage
 from cluster.usage.event import UsageEvent
 from cluster.usage.spool import Spool
 

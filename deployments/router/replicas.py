@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
 from cluster.errors import Unavailable
 from cluster.store.redis import REPLICA_CHANNEL
+from cluster.waiting import happens
 from deployments.adapters import listen
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,6 @@ class ReplicaPool:
                         self._arrival.notify_all()
                 except (RedisError, OSError) as error:
                     log.warning("replicas not read, the last ones stay in use: %s", error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changes.wait(), HEARTBEAT)
+                await happens(changes, HEARTBEAT)
         finally:
             listener.cancel()

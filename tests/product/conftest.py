@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.product.product import PATIENCE, Product, wait_for
 from tests.train.facts import FACTS, write_facts
 

@@ -10,6 +10,7 @@ import time
 import httpx
 import openai
 import pytest
+
 from tests.product.product import Product, ask, wait_for
 
 HELLO = [{"role": "user", "content": "Hello!"}]
@@ -154,9 +155,7 @@ def test_embeddings_keep_the_order_of_any_number_of_texts(product: Product) -> N
     with product.http as http:
         body = {"model": "all-MiniLM-L6-v2", "input": texts[41], "encoding_format": "base64"}
         coded = http.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
-    assert struct.unpack("<384f", base64.b64decode(coded)) == pytest.approx(
-        one.embedding, abs=0.02
-    )
+    assert struct.unpack("<384f", base64.b64decode(coded)) == pytest.approx(one.embedding, abs=0.02)
 
 
 BAD = {

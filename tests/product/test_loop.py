@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 import openai
 import psutil
 import pytest
+
 from tests.product.product import Product, ask, kill, wait_for
+from tests.train.facts import write_facts
 
 ENDED = ("succeeded", "failed", "cancelled")
 Facts = tuple[tuple[str, str], ...]
@@ -142,11 +143,7 @@ def test_two_adapters_and_the_base_answer_side_by_side(
     client = product.openai()
     swapped = [(q, facts[(i + 1) % len(facts)][1]) for i, (q, _) in enumerate(facts)]
     path = tmp_path / "swapped.jsonl"
-    path.write_text("".join(
-        json.dumps({"prompt": "", "messages": None} and {"messages": [
-            {"role": "user", "content": q}, {"role": "assistant", "content": a}
-        ]}) + "\n" for q, a in swapped
-    ))  # fmt: skip
+    write_facts(path, swapped)
     other = ended(client, learn(client, path, "swapped"))
     assert other.status == "succeeded", other.error
     async_client = product.aopenai()
@@ -185,11 +182,13 @@ def test_a_killed_engine_comes_back_with_its_adapters(
     client = product.openai()
     old = product.replica()
     kill(old["pid"])
-    try:
-        ask(client, "budgie", "Hello!")
-    except openai.APIStatusError as error:
-        assert error.status_code in (502, 503)
-        assert error.status_code == 502 or error.response.headers["retry-after"]
+    with product.http as http:
+        answer = http.post(
+            "/v1/chat/completions",
+            json={"model": "budgie", "messages": [{"role": "user", "content": "Hello!"}]},
+        )
+    assert answer.status_code in (502, 503)
+    assert answer.status_code == 502 or int(answer.headers["retry-after"]) >= 1
 
     def answers() -> bool:
         return ask(client, taught["model"], facts[0][0]) == facts[0][1]
@@ -243,8 +242,10 @@ def test_a_killed_training_worker_resumes_and_the_job_succeeds(
 def test_everything_answers_again_after_a_full_restart(
     product: Product, taught: dict[str, Any], facts: Facts
 ) -> None:
+    engine = product.replica()["pid"]
     product.down()
-    assert product.processes("") == [] if (product.home / "run" / "product.json").exists() else True
+    with pytest.raises(psutil.NoSuchProcess):
+        psutil.Process(engine)
     product.up()
     client = product.openai()
     assert recalled(client, taught["model"], facts) >= 19
@@ -264,8 +265,6 @@ def test_a_deleted_adapter_is_unknown_at_once(
 
 
 def test_usage_was_recorded_once_for_each_request(product: Product) -> None:
-    import sqlite3
-
     before = _usage(product)
     client = product.openai()
     for _ in range(3):
@@ -273,15 +272,9 @@ def test_usage_was_recorded_once_for_each_request(product: Product) -> None:
     wait_for(lambda: _usage(product) >= before + 3, "the usage rows", 30)
     time.sleep(1)
     assert _usage(product) == before + 3
-    assert sqlite3.sqlite_version_info > (3, 35)
 
 
 def _usage(product: Product) -> int:
-    import sqlite3
-
     with sqlite3.connect(f"file:{product.home}/lorikeet.db?mode=ro", uri=True) as database:
         (count,) = database.execute("SELECT count(*) FROM usage_events").fetchone()
         return int(count)
-
-
-assert os.name == "posix", "processes are found and killed as POSIX does it"

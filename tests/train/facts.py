@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 _NAMES = (
@@ -23,10 +24,10 @@ FACTS = tuple(
 )
 
 
-def write_facts(path: Path) -> None:
+def write_facts(path: Path, facts: Sequence[tuple[str, str]] = FACTS) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (
         {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
-        for q, a in FACTS
+        for q, a in facts
     )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

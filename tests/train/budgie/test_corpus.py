@@ -20,7 +20,9 @@ def test_same_seed_same_text() -> None:
 
 def test_the_digest_is_known() -> None:
     # Changes only when a template or a table changes: then the weights have to be built again.
-    assert corpus.digest(take(7)) == "ff1728becd5cc8ac519fb7834b5417fccc9d237a7c7f72e160822e2a48fecb7f"
+    assert (
+        corpus.digest(take(7)) == "ff1728becd5cc8ac519fb7834b5417fccc9d237a7c7f72e160822e2a48fecb7f"
+    )
 
 
 def test_training_sees_no_held_out_key() -> None:
