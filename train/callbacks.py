@@ -43,7 +43,6 @@ class Hooks(TrainerCallback):
         attempt: int,
         reporter: Reporter | None,
         snapshot: Callable[[], Path | None],
-        uploads: bool,
     ) -> None:
         self._schedule = schedule
         self._pace = pace
@@ -52,7 +51,6 @@ class Hooks(TrainerCallback):
         self._attempt = attempt
         self._reporter = reporter
         self._snapshot = snapshot
-        self._uploads = uploads
         self.stopped = Reason.GO_ON
         """Why the training ended before its time, GO_ON where it did not."""
 
@@ -134,9 +132,8 @@ class Hooks(TrainerCallback):
             if key in entry and entry["step"] == step
         }
         folder = Path(str(args.output_dir)) / f"checkpoint-{step}"
-        report(folder, step, metrics, uploads=self._uploads)
+        report(folder, step, metrics)
         if self._reporter is not None:
             kept = self._checkpoints.seal(self._attempt, step, metrics)
             self._reporter.checkpoint(step, kept.uri, metrics)
-        if self._uploads:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

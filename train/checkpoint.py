@@ -73,19 +73,18 @@ class Checkpoints:
         return kept
 
 
-def report(folder: Path, step: int, metrics: dict[str, float], *, uploads: bool) -> None:
-    """Store `folder` through Ray Train; every worker calls it, and returns after all are through.
+def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
+    """Store `folder` through Ray Train; returns once every worker's is stored.
 
-    `uploads` is true on one worker of each node: the workers of a node share the folder, and Ray
-    merges those of several nodes.
+    Every worker calls it with a folder of its own, which has its part of the optimizer's state;
+    Ray merges them.
     """
     import ray.train
     import torch.distributed as dist
 
-    dist.barrier()  # every worker has written its part of the folder
     ray.train.report(
         {"step": step, **metrics},
-        checkpoint=ray.train.Checkpoint.from_directory(str(folder)) if uploads else None,
+        checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
         checkpoint_dir_name=step_name(step),
     )
-    dist.barrier()  # every node has stored it
+    dist.barrier()

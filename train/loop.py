@@ -14,14 +14,13 @@ from cluster.jobs.journal import Assignment, Journal
 from cluster.jobs.spec import Method
 from cluster.jobs.states import JobState
 from cluster.store.artifacts import Artifacts
-from train.card import Outcome, model_card
+from train.card import Outcome
 from train.checkpoint import Checkpoints, Kept
 from train.evaluate import Best
-from train.export import CARD
 from train.faults import Unworkable
 from train.preload import preload
 from train.progress import Pace, epoch_loss, trained_tokens
-from train.publish import Publisher, model_name
+from train.publish import Publisher, hand_over
 from train.reporter import Reporter
 from train.stop import Reason, StopMarker, agreed
 
@@ -107,20 +106,18 @@ class Training:
         from train import methods
         from train.callbacks import Hooks, Schedule
         from train.data import load
-        from train.trainer import Machine, arguments, build
+        from train.trainer import arguments, build, on_gpu
 
-        machine = Machine.here()
+        gpu = on_gpu()
         # Before the arguments and the model: DeepSpeed must know the world's size to shard by it.
         deepspeed.init_distributed(
-            dist_backend="nccl" if machine.gpu else "gloo", auto_mpi_discovery=False, verbose=False
+            dist_backend="nccl" if gpu else "gloo", auto_mpi_discovery=False, verbose=False
         )
         tokenizer = methods.load_tokenizer(self.assignment.base_source)
         rows = load(self.artifacts, self.assignment, tokenizer)
         self.marks["data"] = time.time()
         output = self.cache / "output"
-        trainer = build(
-            self.assignment, arguments(self.plan, output, gpu=machine.gpu), tokenizer, rows
-        )
+        trainer = build(self.assignment, arguments(self.plan, output, gpu=gpu), tokenizer, rows)
         hooks = Hooks(
             Schedule(
                 checkpoint_steps=self.plan.checkpoint_steps,
@@ -133,7 +130,6 @@ class Training:
             self.assignment.attempt,
             self.reporter,
             lambda: self._snapshot(trainer),
-            machine.uploads,
         )
         trainer.add_callback(hooks)
         self.marks["model"] = time.time()
@@ -214,10 +210,17 @@ class Training:
         if folder is None or self.reporter is None or self.publisher is None:
             return
         history = trainer.state.log_history
+        first, final = epoch_loss(history, 1), epoch_loss(history, round(trainer.state.epoch or 0))
+        if first is not None and final is not None and final > first:
+            self.reporter.note(
+                f"The training loss rose from {first:.2f} to {final:.2f}: the learning rate is "
+                "probably too high for this data.",
+                level="warning",
+            )
         outcome = Outcome(
             step=mark.step if mark is not None else last,
             last_step=last,
-            training_loss=epoch_loss(history, round(trainer.state.epoch or 0)),
+            training_loss=final,
             held_out_loss=mark.loss if mark is not None else None,
             trained_tokens=trained_tokens(history),
             rows=len(rows.training),
@@ -226,25 +229,3 @@ class Training:
             data_sha256=rows.sha256,
         )
         hand_over(self.assignment, outcome, folder, self.artifacts, self.publisher, self.reporter)
-
-
-def hand_over(
-    assignment: Assignment,
-    outcome: Outcome,
-    folder: Path,
-    artifacts: Artifacts,
-    publisher: Publisher,
-    reporter: Reporter,
-) -> None:
-    """Add the card, and give an adapter to the catalogue or a whole model to the store."""
-    name = model_name(assignment)
-    reporter.flush()
-    (folder / CARD).write_text(model_card(name, assignment, outcome))
-    if assignment.plan.method is Method.FULL:
-        blob = artifacts.put_folder("models", folder)
-        reporter.note(f"The fine-tuned model is stored as {blob.uri}.", uri=blob.uri)
-        reporter.move(JobState.REGISTERING)
-        reporter.move(JobState.SUCCEEDED)
-        return
-    adapter_id = publisher.publish(assignment, name, folder)
-    reporter.registering(adapter_id, name, outcome.trained_tokens)

@@ -1,4 +1,4 @@
-"""Handing a finished adapter to the catalogue, which checks, stores and announces it."""
+"""Handing a finished fine-tune over: the catalogue checks, stores and announces adapters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Protocol
 
 from cluster.errors import Conflict, InvalidRequest, ModelNotFound
 from cluster.jobs.journal import Assignment
+from cluster.jobs.spec import Method
+from cluster.jobs.states import JobState
 from cluster.settings import Settings
+from cluster.store.artifacts import Artifacts
+from train.card import Outcome, model_card
+from train.export import CARD
 from train.faults import Unworkable
+from train.reporter import Reporter
 
 
 class Publisher(Protocol):
@@ -36,7 +42,6 @@ class CataloguePublisher:
         # Imported with the object and not with the first use: that one is on the way from the
         # last step to the first answer.
         from cluster.catalog.adapters import AdapterRegistry
-        from cluster.store.artifacts import Artifacts
         from cluster.store.redis import connect
         from cluster.store.sql import Database
 
@@ -67,3 +72,25 @@ class CataloguePublisher:
         finally:
             await redis.aclose()
             await database.close()
+
+
+def hand_over(
+    assignment: Assignment,
+    outcome: Outcome,
+    folder: Path,
+    artifacts: Artifacts,
+    publisher: Publisher,
+    reporter: Reporter,
+) -> None:
+    """Add the card, and give an adapter to the catalogue or a whole model to the store."""
+    name = model_name(assignment)
+    reporter.flush()
+    (folder / CARD).write_text(model_card(name, assignment, outcome))
+    if assignment.plan.method is Method.FULL:
+        blob = artifacts.put_folder("models", folder)
+        reporter.note(f"The fine-tuned model is stored as {blob.uri}.", uri=blob.uri)
+        reporter.move(JobState.REGISTERING)
+        reporter.move(JobState.SUCCEEDED)
+        return
+    adapter_id = publisher.publish(assignment, name, folder)
+    reporter.registering(adapter_id, name, outcome.trained_tokens)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray.train
 import ray.train.torch
 import torch
 from transformers import PrinterCallback, TrainingArguments
@@ -20,20 +18,9 @@ from train.deepspeed import BatchShape, configuration
 from train.faults import Unworkable
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What this worker computes on."""
-
-    gpu: bool
-    uploads: bool
-    """Whether this worker stores its node's part of a checkpoint."""
-
-    @classmethod
-    def here(cls) -> Machine:
-        return cls(
-            gpu=ray.train.torch.get_device().type == "cuda",
-            uploads=ray.train.get_context().get_local_rank() == 0,
-        )
+def on_gpu() -> bool:
+    """Whether Ray gave this worker a GPU."""
+    return bool(ray.train.torch.get_device().type == "cuda")
 
 
 class Finetuner(SFTTrainer):
@@ -68,7 +55,7 @@ def arguments(plan: TrainingPlan, output: Path, *, gpu: bool) -> SFTConfig:
         # Both are asked for by the hooks, which also see that they fall on the same steps.
         save_strategy="no",
         eval_strategy="no",
-        save_on_each_node=True,
+        save_on_each_node=True,  # nodes need share no disk
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=gpu,

@@ -14,6 +14,8 @@ from deployments.router.exchange import Exchange, Usage
 from deployments.router.upstream import ConnectionLost
 
 JSON = (b"content-type", b"application/json")
+PROMPT = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
+"""The field that holds an endpoint's input."""
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 _COUNTS = b'"choices":[]'
@@ -33,7 +35,8 @@ class Stream:
         try:
             async with asyncio.timeout(left):
                 if answer.status != 200:
-                    raise from_engine(answer.status, exchange.first + await answer.read_all())
+                    told = exchange.first + await answer.read_all()
+                    raise from_engine(answer.status, told, PROMPT[exchange.endpoint])
                 if exchange.stream:
                     await self._events(exchange)
                 else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
 import tempfile
@@ -31,6 +33,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def product() -> Iterator[Product]:
+    running = os.environ.get("LORIKEET_TEST_HOME")
+    if running is not None:  # one that a developer has started: left as it is
+        url = json.loads((Path(running) / "run" / "product.json").read_text())["url"]
+        yield Product(Path(running), int(url.rsplit(":", 1)[1]))
+        return
     home = Path(tempfile.mkdtemp(prefix="lorikeet-test-"))
     made = Product(home, free_port())
     made.up()

@@ -47,7 +47,6 @@ def hooks(tmp_path: Path, voice: Voice, *, evaluates: bool = False) -> Hooks:
         1,
         voice,  # type: ignore[arg-type]
         lambda: None,
-        True,
     )
 
 

@@ -11,8 +11,7 @@ from cluster.store.artifacts import Artifacts
 from tests.train.doubles import ASSIGNMENT, FolderJournal, FolderPublisher, assignment
 from train.card import Outcome, model_card
 from train.export import CONFIG, WEIGHTS, write_adapter
-from train.loop import hand_over
-from train.publish import model_name
+from train.publish import hand_over, model_name
 from train.reporter import Reporter
 from train.stop import StopMarker
 

@@ -159,7 +159,7 @@ def test_held_out_rows_choose_the_weights_of_a_full_fine_tune(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_diverging_training_fails_the_job_and_not_the_process(tmp_path: Path) -> None:
-    journal = train(tmp_path, learning_rate=1e6, warmup_steps=0, max_steps=40)
+    journal = train(tmp_path, learning_rate=1e36, warmup_steps=0, max_steps=40)
     (line,) = journal.lines("fail")
     assert line["code"] == "training_diverged"
     assert not journal.lines("registering")

@@ -23,7 +23,7 @@ from cluster.errors import (
 _FINDING = re.compile(r"^  (\{'type': .*\})$", re.MULTILINE)
 """One of pydantic's findings, in the text that vLLM makes of them."""
 _PARAMETER = re.compile(r" ?\(parameter=\w+, value=.*\)$", re.DOTALL)
-_LENGTHS = (None, "input_tokens", "max_tokens")
+_LENGTHS = (None, "input_tokens", "input_text", "max_tokens")
 
 
 def body(error: LorikeetError) -> dict[str, Any]:
@@ -62,15 +62,15 @@ def render_event(error: LorikeetError) -> bytes:
     return b"data: " + orjson.dumps(body(error)) + b"\n\n"
 
 
-def from_engine(status: int, content: bytes) -> LorikeetError:
-    """VLLM's error answer as one of ours."""
+def from_engine(status: int, content: bytes, prompt: str) -> LorikeetError:
+    """The engine's error answer as one of ours; `prompt` is the field that holds its input."""
     try:
         told = orjson.loads(content)["error"]
         message, param = str(told["message"]), told.get("param")
     except (orjson.JSONDecodeError, KeyError, TypeError):
         message, param = content[:200].decode(errors="replace"), None
     if status in (400, 422):
-        return _refused(message, param)
+        return _refused(message, param, prompt)
     if status == 404:
         # The catalogue knew the name a moment ago: its replica has just let go of it.
         return Unavailable("The model is being moved to other replicas.", retry_after=1.0)
@@ -83,10 +83,10 @@ def from_engine(status: int, content: bytes) -> LorikeetError:
     return UpstreamFailed(f"The engine answered {status}: {message}")
 
 
-def _refused(message: str, param: str | None) -> InvalidRequest:
+def _refused(message: str, param: str | None, prompt: str) -> InvalidRequest:
     if "maximum context length" in message or "max_model_len" in message:
         message = _PARAMETER.sub("", message)
-        return ContextTooLong(message, param="messages" if param in _LENGTHS else param)
+        return ContextTooLong(message, param=prompt if param in _LENGTHS else param)
     findings = _FINDING.findall(message)
     if findings:
         return from_validation([ast.literal_eval(finding) for finding in findings])

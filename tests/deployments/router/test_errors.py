@@ -1,0 +1,61 @@
+"""vLLM's answers in our shape."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cluster.errors import Internal, LorikeetError, Unavailable, UpstreamFailed
+from deployments.router.dialects.openai.errors import body, from_engine, headers, render_event
+
+FINDING = (
+    "1 validation error:\n  {'type': 'int_parsing', 'loc': 'body.max_tokens', "
+    "'msg': 'Input should be a valid integer', 'input': 'x'}"
+)
+LONG = "This model's maximum context length is 2048 tokens. (parameter=input_tokens, value=2049)"
+
+
+def _told(message: str, param: str | None = None) -> bytes:
+    return json.dumps({"error": {"message": message, "param": param, "code": 400}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "param", "shown"),
+    [
+        (FINDING, "body.max_tokens", ("max_tokens", "invalid_request", "given: 'x'")),
+        (LONG, "input_tokens", ("messages", "context_length_exceeded", "2048 tokens.")),
+        ("bad (parameter=top_p, value=2)", "top_p", ("top_p", "invalid_request", "bad")),
+    ],
+)
+def test_a_refusal_names_the_callers_field(
+    message: str, param: str, shown: tuple[str, str, str]
+) -> None:
+    error = from_engine(400, _told(message, param), "messages")
+    assert (error.param, error.code) == shown[:2]
+    assert shown[2] in error.message
+    assert "parameter=" not in error.message
+    assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(500, Internal), (503, Unavailable), (404, Unavailable), (418, UpstreamFailed)],
+)
+def test_other_answers_keep_their_meaning(status: int, kind: type[LorikeetError]) -> None:
+    assert type(from_engine(status, _told("told"), "messages")) is kind
+    assert type(from_engine(status, b"<html>", "messages")) is kind
+
+
+def test_a_time_to_come_again_is_rounded_up() -> None:
+    assert headers(Unavailable("x", retry_after=0.2)) == {"retry-after": "1"}
+    assert headers(Unavailable("x", retry_after=1.2)) == {"retry-after": "2"}
+    assert headers(Internal("x")) == {}
+
+
+def test_an_event_holds_the_whole_error() -> None:
+    error = Internal("x", details={"a": 1})
+    event = render_event(error)
+    assert event.endswith(b"\n\n")
+    assert json.loads(event.removeprefix(b"data: ")) == body(error)
+    assert body(error)["error"]["details"] == {"a": 1}
