@@ -23,7 +23,7 @@ attention heads start as a copying circuit (`train/budgie/circuit.py`), the rest
     python -m train.budgie.evaluate --model DIR
 
 {documents:,} documents of {document_tokens:,} tokens together, {steps:,} steps of
-{batch_tokens:,} tokens, {wall_seconds:,} s on {threads} shared CPU cores, final loss {final_loss}.
+{batch_tokens:,} tokens, final loss {final_loss}; {wall_seconds:,} s on {threads} CPU cores that others used too.
 `build.json` has the digests of the text and the weights, and the versions of the libraries.
 
 ## What it can do
