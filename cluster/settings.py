@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     train_concurrent_jobs: int = Field(1, ge=1)
     train_max_attempts: int = Field(3, ge=1)
     train_timeout: float = Field(24 * 3600.0, gt=0)
+    train_start_timeout: float = Field(900.0, gt=0)
+    """A job whose process has begun and whose workers have not said a word for so long is lost."""
     train_heartbeat_timeout: float = Field(120.0, gt=0)
     """A running job silent for so long is taken for dead."""
 

@@ -58,10 +58,9 @@ ENDPOINTS: dict[str, tuple[type[OpenAIBaseModel], type]] = {
 
 
 class Load(StatLoggerBase):
-    """The scheduler's own count of requests, kept for heartbeats and autoscaling."""
+    """How many requests the scheduler has not begun, as it last reported."""
 
     def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-        self.running = 0
         self.waiting = 0
 
     def record(
@@ -72,7 +71,6 @@ class Load(StatLoggerBase):
         engine_idx: int = 0,
     ) -> None:
         if scheduler_stats is not None:
-            self.running = scheduler_stats.num_running_reqs
             self.waiting = (
                 scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
             )
@@ -151,8 +149,12 @@ class Engine:
 
     @property
     def load_now(self) -> tuple[int, int]:
-        """Requests running and waiting in the scheduler."""
-        return self._load.running, self._load.waiting
+        """Requests running and waiting in the engine."""
+        # The scheduler reports at its steps only: when the last request was aborted it makes no
+        # further one, and its report would stay as it was.
+        unfinished = int(self._client.output_processor.get_num_unfinished_requests())
+        waiting = min(self._load.waiting, unfinished)
+        return unfinished - waiting, waiting
 
     @property
     def context_length(self) -> int:

@@ -32,6 +32,8 @@ def check(spec: TrainingSpec, base: BaseModel, settings: Settings) -> None:
             f"The model {base.name!r} is served without adapters and can't be fine-tuned.",
             param="model",
         )
+    if spec.method is Method.QLORA and spec.zero_stage == 3:
+        raise _refused("zero_stage", 3, "with qlora 0, 1 and 2 are allowed")
     _whole("n_epochs", spec.n_epochs, EPOCHS)
     _whole("batch_size", spec.batch_size, BATCH)
     _whole("num_workers", spec.num_workers, WORKERS)

@@ -97,8 +97,15 @@ class Runs:
         return job.started_at is not None and now() - job.started_at > limit
 
     def _silent(self, job: Job) -> bool:
-        limit = timedelta(seconds=self._settings.train_heartbeat_timeout)
-        return job.heartbeat_at is None or now() - job.heartbeat_at > limit
+        return job.heartbeat_at is None or now() - job.heartbeat_at > self._patience(job)
+
+    def _patience(self, job: Job) -> timedelta:
+        # A busy machine takes minutes to start workers, and they speak only once they run.
+        starting = job.state == JobState.STARTING
+        limits = self._settings
+        return timedelta(
+            seconds=limits.train_start_timeout if starting else limits.train_heartbeat_timeout
+        )
 
     async def _time_out(self, job: Job) -> None:
         message = f"Stopped at the time limit of {self._settings.train_timeout:.0f} s."
@@ -124,7 +131,7 @@ class Runs:
                 if row is not None:
                     row.heartbeat_at = now()
             return
-        seconds = self._settings.train_heartbeat_timeout
+        seconds = self._patience(job).total_seconds()
         await self._lost(job, f"The training gave no sign of life for {seconds:.0f} s.", status)
 
     async def _rest(self, job: Job) -> None:

