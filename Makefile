@@ -41,7 +41,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench
 
 lock: setup
 	cluster/locks/compile.sh $(VENV) $(ARGS)

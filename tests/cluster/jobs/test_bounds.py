@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.catalog.conftest import BASE
 
 from cluster.errors import InvalidRequest
 from cluster.jobs import bounds
 from cluster.jobs.spec import Method, TrainingSpec
 from cluster.settings import Settings
+from tests.cluster.catalog.conftest import BASE
 
 
 def test_qlora_refuses_zero_stage_3(settings: Settings) -> None:
