@@ -22,8 +22,9 @@ attention heads start as a copying circuit (`train/budgie/circuit.py`), the rest
     python -m train.budgie.build --out DIR --seed {seed} --steps {steps}
     python -m train.budgie.evaluate --model DIR
 
-{documents:,} documents of {document_tokens:,} tokens together, {steps:,} steps of
-{batch_tokens:,} tokens, final loss {final_loss}; {wall_seconds:,} s on {threads} CPU cores that others used too.
+{documents:,} documents of {document_tokens:,} tokens together; {steps:,} steps of
+{batch_tokens:,} tokens, final loss {final_loss};
+{wall_seconds:,} s on {threads} CPU cores shared with other work.
 `build.json` has the digests of the text and the weights, and the versions of the libraries.
 
 ## What it can do
