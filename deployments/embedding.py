@@ -70,21 +70,26 @@ class Embedder:
         await announce(platform.redis)
 
     @serve.batch
-    async def _batch(self, requests: list[list[str]]) -> list[tuple[list[bytes], int]]:
+    async def _batch(self, requests: list[list[str]]) -> list[list[bytes]]:
         texts = [text for request in requests for text in request]
         embedded = await asyncio.to_thread(self._model.embed, texts)
         answers, start = [], 0
         for request in requests:
             rows = slice(start, start + len(request))
-            vectors = [vector.tobytes() for vector in embedded.vectors[rows]]
-            answers.append((vectors, sum(embedded.tokens[rows])))
+            answers.append([vector.tobytes() for vector in embedded[rows]])
             start += len(request)
         return answers
 
-    async def embed(self, texts: list[str]) -> tuple[list[bytes], int]:
-        """Little-endian float32 vectors in the order of `texts`, and the tokens of all of them."""
-        answer: tuple[list[bytes], int] = await self._batch(texts)
-        return answer
+    async def embed(self, texts: list[str]) -> tuple[list[bytes], list[int]]:
+        """Little-endian float32 vectors in the order of `texts`, and the tokens of each.
+
+        Nothing is embedded, and there are no vectors, where a text is longer than the context.
+        """
+        tokens = await asyncio.to_thread(self._model.count, texts)
+        if max(tokens) > self._model.context_length:
+            return [], tokens
+        vectors: list[bytes] = await self._batch(texts)
+        return vectors, tokens
 
     async def check_health(self) -> None:
         self._heartbeat.check()
@@ -102,6 +107,7 @@ def app(given: dict[str, Any]) -> Application:
         Embedder,
         name=DEPLOYMENT,
         max_ongoing_requests=256,
+        max_queued_requests=1024,
         health_check_period_s=5,
         **args.scale.options(),
     ).bind(args)

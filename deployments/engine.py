@@ -137,6 +137,7 @@ class Engine:
         config = uvicorn.Config(
             app,
             http="httptools",
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -274,12 +275,12 @@ def _public_model_name(models: OpenAIServingModels) -> Any:
 
 def _guarded(app: ASGIApp, token: bytes) -> ASGIApp:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = dict(scope["headers"]).get(TOKEN_HEADER, b"")
-            if not hmac.compare_digest(given, token):
-                await send({"type": "http.response.start", "status": 403, "headers": []})
-                await send({"type": "http.response.body", "body": b""})
-                return
+        assert scope["type"] == "http", "neither websockets nor a lifespan are served"
+        given = dict(scope["headers"]).get(TOKEN_HEADER, b"")
+        if not hmac.compare_digest(given, token):
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await app(scope, receive, send)
 
     return guarded

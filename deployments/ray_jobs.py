@@ -28,8 +28,11 @@ STATUSES = {
     JobStatus.STOPPED: RunStatus.STOPPED,
 }
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_HOME", "PYTHONPATH", "GLOO_SOCKET_IFNAME")
-KEPT_BACK = frozenset({"LORIKEET_INTERNAL_TOKEN"})
-"""Ray shows a job's environment to whoever may see its dashboard, and a trainer needs no token."""
+KEPT_BACK = frozenset(
+    f"LORIKEET_{name}" for name in ("INTERNAL_TOKEN", "DATABASE_URL", "REDIS_URL", "ARTIFACTS_URL")
+)
+"""Ray shows a job's environment to whoever may see its dashboard; a trainer inherits what it needs
+of these from the environment of its node."""
 
 
 class RayJobs:
@@ -136,4 +139,4 @@ def _environment() -> dict[str, str]:
 
 
 def _is_unknown(error: RuntimeError) -> bool:
-    return "404" in str(error) or "does not exist" in str(error)
+    return "status code 404" in str(error) or "does not exist" in str(error)

@@ -14,6 +14,7 @@ import anyio.to_thread
 from pydantic import Field
 from ray import serve
 from ray.serve import Application
+from ray.serve.schema import ApplicationStatus
 from redis.exceptions import RedisError
 
 from cluster.catalog.announce import announce
@@ -84,6 +85,9 @@ class Supervisor:
     async def _forget_models(self) -> None:
         """Models whose application is deployed no more answer no more."""
         status = await anyio.to_thread.run_sync(serve.status)
+        own = status.applications.get(serve.get_replica_context().app_name)
+        if own is None or own.status is not ApplicationStatus.RUNNING:
+            return  # everything is being stopped, or the controller does not know yet
         removed = await BaseModels(self._platform.database).remove_missing(set(status.applications))
         if removed:
             log.info("no longer deployed: %s", ", ".join(removed))

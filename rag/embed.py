@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +10,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 Vectors = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """`vectors` is (texts, dimensions) with rows of length 1; `tokens` counts each text's."""
-
-    vectors: Vectors
-    tokens: list[int]
 
 
 class EmbeddingModel:
@@ -49,8 +40,8 @@ class EmbeddingModel:
         encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
 
-    def embed(self, texts: Sequence[str], *, batch: int = 64) -> Embedded:
-        """Vectors in the order of `texts`."""
+    def embed(self, texts: Sequence[str], *, batch: int = 64) -> Vectors:
+        """Vectors of shape (texts, dimensions), each of length 1, in the order of `texts`."""
         vectors = self._model.encode(
             list(texts),
             batch_size=batch,
@@ -61,4 +52,4 @@ class EmbeddingModel:
         exact = np.asarray(vectors, dtype=np.float32)
         # What was normalised in bfloat16 is up to 0.3 % off.
         exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-        return Embedded(exact, self.count(texts))
+        return exact

@@ -69,7 +69,7 @@ def _config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _wrong(f"{CONFIG} is missing.", "adapter_incomplete") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _wrong(f"{CONFIG} is not JSON: {error}.") from error
     if not isinstance(config, dict):
         raise _wrong(f"{CONFIG} must hold a JSON object.")
@@ -78,6 +78,11 @@ def _config(path: Path) -> dict[str, Any]:
     for field in _UNSUPPORTED:
         if config.get(field):
             raise _wrong(f"{CONFIG}: {field} is set, which the serving engine does not support.")
+    alpha, targets = config.get("lora_alpha"), config.get("target_modules")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
+        raise _wrong(f"{CONFIG}: lora_alpha is {alpha!r}; it must be a number over 0.")
+    if not targets or not isinstance(targets, str | list):
+        raise _wrong(f"{CONFIG}: target_modules is {targets!r}; it must name the modules.")
     if config.get("bias", "none") != "none":
         raise _wrong(f"{CONFIG}: bias is {config['bias']!r}; only 'none' is served.")
     return config
@@ -85,6 +90,8 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _rank(config: dict[str, Any], base: BaseModel) -> int:
     patterns = config.get("rank_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise _wrong(f"{CONFIG}: rank_pattern must be an object.")
     for rank in (config.get("r"), *patterns.values()):
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
             raise _wrong(f"{CONFIG}: r is {rank!r}; it must be a whole number of at least 1.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name
@@ -17,9 +18,14 @@ log = logging.getLogger(__name__)
 class Publisher:
     """The one owner of an adapter once it is stored. Each step reads all and may be repeated."""
 
-    def __init__(self, registry: AdapterRegistry, directory: ReplicaDirectory) -> None:
+    def __init__(
+        self, registry: AdapterRegistry, directory: ReplicaDirectory, *, patience: float = 600.0
+    ) -> None:
+        """`patience`: seconds, while this process runs, that replicas have to acknowledge."""
         self._registry = registry
         self._directory = directory
+        self._patience = patience
+        self._since: dict[str, float] = {}
 
     async def step(self) -> bool:
         """Count acknowledgements. Returns whether any adapter changed its state."""
@@ -42,6 +48,14 @@ class Publisher:
             error = f"replica {failures[0][0]} could not load it: {failures[0][1]}"
         elif state is AdapterState.PUBLISHING and replicas and holding == len(replicas):
             state = AdapterState.PUBLISHED
+        elif state is AdapterState.PUBLISHING and self._waited(adapter.id) > self._patience:
+            state = AdapterState.FAILED
+            error = (
+                f"{holding} of {len(replicas)} replicas of {adapter.base_model!r} have loaded it "
+                f"in {self._patience:.0f} s."
+            )
+        if state is not AdapterState.PUBLISHING:
+            self._since.pop(adapter.id, None)
         counted = (adapter.acknowledged, adapter.replicas) == (holding, len(replicas))
         if state == adapter.state and counted:
             return False
@@ -53,3 +67,6 @@ class Publisher:
             log.info("%s: %s", adapter.id, conflict)
             return False
         return state != adapter.state
+
+    def _waited(self, adapter_id: str) -> float:
+        return time.monotonic() - self._since.setdefault(adapter_id, time.monotonic())

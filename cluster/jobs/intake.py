@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.base_models import BaseModel
 from cluster.datasets.tokens import TokenizerLoader
 from cluster.datasets.validation import Report, TokenCounter, validate
+from cluster.errors import Unavailable
 from cluster.jobs.plan import resolve
 from cluster.jobs.runner import Runner
 from cluster.jobs.spec import TrainingPlan, TrainingSpec
@@ -20,7 +22,7 @@ from cluster.jobs.states import JobState
 from cluster.jobs.transition import append, fail, move
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
-from cluster.store.schema import BaseModelRow, File, Job, JobEvent
+from cluster.store.schema import BaseModelRow, File, Job, JobEvent, now
 from cluster.store.sql import Database
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ class Intake:
                 )
                 if file_id is not None
             ]
+        if base_row is not None and may_come_back(base_row, self._settings):
+            raise Unavailable(f"The base model {job.base_model} is not served at the moment.")
         if base_row is None or base_row.removed_at is not None:
             message = f"The base model {job.base_model} is no longer served."
             return Verdict(Rejection("model_not_found", message, "model"))
@@ -164,3 +168,9 @@ def _events(session: AsyncSession, job: Job, param: str, report: Report) -> list
     level = "info" if report.ok else "error"
     events.append(append(session, job, message, level=level, data=report.summary()))
     return events
+
+
+def may_come_back(base: BaseModelRow, settings: Settings) -> bool:
+    """Whether a model went so lately that a restart or a redeployment may explain it."""
+    grace = timedelta(seconds=settings.train_start_timeout)
+    return base.removed_at is not None and now() - base.removed_at < grace

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.lifecycle import AdapterState
 from cluster.datasets.tokens import TokenizerLoader
 from cluster.errors import Unavailable
-from cluster.jobs.intake import Intake, Rejection, Verdict
+from cluster.jobs.intake import Intake, Rejection, Verdict, may_come_back
 from cluster.jobs.lease import Lease, LeaseLost
 from cluster.jobs.live import LiveEvents
 from cluster.jobs.queue import next_job, occupied
@@ -229,6 +229,8 @@ class Supervision:
             if job is None:
                 return None
             base = await session.get(BaseModelRow, job.base_model)
+            if base is not None and may_come_back(base, self._settings):
+                return None
             if base is None or base.removed_at is not None:
                 message = f"The base model {job.base_model} is no longer served."
                 event = fail(session, job, "model_not_found", message, param="model")

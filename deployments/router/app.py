@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import ray
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.catalog.catalog import Catalog
-from cluster.errors import InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
+from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
 from cluster.store.redis import CATALOG_CHANNEL
@@ -39,12 +39,13 @@ from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
 from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
+from deployments.router.gate import Gate
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline
 from deployments.router.replicas import ReplicaPool
 from deployments.router.resolve import Resolve
 from deployments.router.serve_view import ServeView
-from deployments.router.services import Services, authenticated
+from deployments.router.services import Services
 from deployments.router.settle import Settle
 from deployments.router.stream import Stream
 from deployments.router.upstream import Upstreams
@@ -75,11 +76,16 @@ def pipelines(
     resolve, admit = Resolve(catalog), Admit(admission)
     settle = Settle(admission, meter)
     dispatch = Dispatch(pool, Upstreams(), settings)
-    stream = Stream(settings.request_timeout)
+    stream = Stream()
+    limit = settings.request_timeout
     generate = Pipeline(
-        [enter, who, ParseInference(pool), resolve, admit, Address(), dispatch, stream], settle
+        [enter, who, ParseInference(pool), resolve, admit, Address(), dispatch, stream],
+        settle,
+        limit,
     )
-    embed = Pipeline([enter, who, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle)
+    embed = Pipeline(
+        [enter, who, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle, limit
+    )
     return {
         "/v1/chat/completions": generate,
         "/v1/completions": generate,
@@ -92,6 +98,7 @@ class Ingress:
 
     def __init__(self) -> None:
         self._pipelines: dict[str, Pipeline] = {}
+        self._tasks: list[asyncio.Task[None]] = []
         self.management = management(self._lifespan)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,6 +109,12 @@ class Ingress:
                 await pipeline.run(Exchange(endpoint, scope, receive, send))
                 return
         await self.management(scope, receive, send)
+
+    def check(self) -> None:
+        """Raises once a task that keeps this router's knowledge fresh has ended."""
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError("a task of the router has ended") from task.exception()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -141,7 +154,7 @@ class Ingress:
                 meter.run(),
             )
         ]
-        app.state.tasks = tasks
+        self._tasks = tasks
         try:
             yield
         finally:
@@ -172,7 +185,7 @@ def management(lifespan: Any) -> FastAPI:
         redirect_slashes=False,
     )
     for module in (models, adapters, keys, files, fine_tuning):
-        app.include_router(module.router, dependencies=[Depends(authenticated)])
+        app.include_router(module.router)
     app.include_router(health.router)
     describe(app)
 
@@ -194,7 +207,15 @@ def management(lifespan: Any) -> FastAPI:
             return answer(NotFound(f"There is no {where}.", code="unknown_url"), request)
         if error.status_code == 405:
             return answer(MethodNotAllowed(f"There is no {where}."), request)
+        if isinstance(error.__cause__, LorikeetError):  # what the gate said while FastAPI read
+            return answer(error.__cause__, request)
         return answer(InvalidRequest(str(error.detail)), request)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return answer(Internal("The server failed to handle the request."), request)
+
+    app.add_middleware(Gate)
 
     return app
 
@@ -205,6 +226,12 @@ def build() -> ASGIApp:
 
 class Router:
     """Holds no state: the app's lifespan, which Serve runs before the first request, opens all."""
+
+    app: Ingress
+    """Set by Serve's ingress."""
+
+    def check_health(self) -> None:
+        self.app.check()
 
 
 def app(given: dict[str, Any]) -> Application:

@@ -14,7 +14,7 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from cluster.errors import InvalidRequest, Unavailable
+from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import DEPLOYMENT
 from deployments.router.dialects.openai.errors import from_validation
 from deployments.router.dialects.openai.parse import document, model
@@ -26,7 +26,7 @@ MAX_INPUTS = 2048
 """As many as OpenAI takes in one request."""
 MAX_CHARACTERS = 1_000_000
 
-Ask = Callable[[str, list[str]], Awaitable[tuple[list[bytes], int]]]
+Ask = Callable[[str, list[str]], Awaitable[tuple[list[bytes], list[int]]]]
 
 
 class EmbeddingRequest(BaseModel):
@@ -86,7 +86,15 @@ class Embed:
                 param="dimensions",
             )
         watch(exchange)
-        vectors, tokens = await self._ask(route.base.application, texts)
+        vectors, counts = await self._ask(route.base.application, texts)
+        for index, count in enumerate(counts):
+            if count > route.base.context_length:
+                raise ContextTooLong(
+                    f"input[{index}] has {count} tokens; {route.name!r} takes up to "
+                    f"{route.base.context_length}.",
+                    param="input",
+                )
+        tokens = sum(counts)
         exchange.first_token_at = time.perf_counter()
         exchange.usage = Usage(prompt=tokens)
         data = [
@@ -110,11 +118,11 @@ def _encode(vector: bytes, request: EmbeddingRequest) -> object:
     return np.frombuffer(vector, dtype="<f4")
 
 
-async def ask_embedder(application: str, texts: list[str]) -> tuple[list[bytes], int]:
+async def ask_embedder(application: str, texts: list[str]) -> tuple[list[bytes], list[int]]:
     """Ask the embedder of an application. Raises Unavailable where none can take it."""
     try:
         handle = serve.get_deployment_handle(DEPLOYMENT, application)
-        answer: tuple[list[bytes], int] = await handle.embed.remote(texts)
+        answer: tuple[list[bytes], list[int]] = await handle.embed.remote(texts)
     except BackPressureError as error:
         raise Unavailable("All embedders are full.", retry_after=1.0) from error
     except (RayActorError, RayServeException) as error:

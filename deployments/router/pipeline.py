@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from cluster.errors import Internal, LorikeetError
+from cluster.errors import Internal, LorikeetError, TimedOut
 from cluster.tenancy.admission import LimitReached
 from deployments.router.dialects.openai.errors import render, render_event
 from deployments.router.exchange import ClientGone, Exchange
@@ -27,14 +27,17 @@ class Step(Protocol):
 class Pipeline:
     """Runs the steps; whatever becomes of them, the request is answered and settled once."""
 
-    def __init__(self, steps: Sequence[Step], settle: Settle) -> None:
+    def __init__(self, steps: Sequence[Step], settle: Settle, timeout: float) -> None:
+        """`timeout`: seconds that a request may take from its first step to its last byte."""
         self._steps = steps
         self._settle = settle
+        self._timeout = timeout
 
     async def run(self, exchange: Exchange) -> None:
         try:
-            for step in self._steps:
-                await step(exchange)
+            async with asyncio.timeout(self._timeout):
+                for step in self._steps:
+                    await step(exchange)
         except ClientGone:
             exchange.status, exchange.error_code = GONE, "client_gone"
         except asyncio.CancelledError:
@@ -42,6 +45,8 @@ class Pipeline:
             task = asyncio.current_task()
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
+        except TimeoutError:
+            await self._fail(exchange, TimedOut(f"The request took more than {self._timeout:g} s."))
         except LorikeetError as error:
             await self._fail(exchange, error)
         except Exception:

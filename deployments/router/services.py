@@ -42,12 +42,6 @@ def jobs(request: Request) -> Jobs:
     return services(request).jobs
 
 
-async def authenticated(request: Request) -> None:
-    """Of every route below `/v1`: find out who asks. Raises Unauthenticated."""
-    authorization = request.headers.get("authorization")
-    request.state.principal = await services(request).authenticator.authenticate(authorization)
-
-
 def principal(request: Request) -> Principal:
-    """Who asks, as `authenticated` found out."""
+    """Who asks, as the gate found out."""
     return cast(Principal, request.state.principal)

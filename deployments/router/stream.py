@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
 import orjson
 
-from cluster.errors import TimedOut, UpstreamFailed
+from cluster.errors import UpstreamFailed
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.upstream import ConnectionLost
@@ -24,25 +23,18 @@ _ERROR = b'data: {"error"'
 
 
 class Stream:
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-
     async def __call__(self, exchange: Exchange) -> None:
         answer = exchange.answer
         assert answer is not None, "dispatch comes before stream"
         exchange.first_token_at = time.perf_counter()
-        left = self._timeout - (exchange.first_token_at - exchange.started)
         try:
-            async with asyncio.timeout(left):
-                if answer.status != 200:
-                    told = exchange.first + await answer.read_all()
-                    raise from_engine(answer.status, told, PROMPT[exchange.endpoint])
-                if exchange.stream:
-                    await self._events(exchange)
-                else:
-                    await self._whole(exchange)
-        except TimeoutError:
-            raise TimedOut(f"The request took more than {self._timeout:g} s.") from None
+            if answer.status != 200:
+                told = exchange.first + await answer.read_all()
+                raise from_engine(answer.status, told, PROMPT[exchange.endpoint])
+            if exchange.stream:
+                await self._events(exchange)
+            else:
+                await self._whole(exchange)
         except ConnectionLost:
             raise UpstreamFailed("The replica was lost before the answer was whole.") from None
 

@@ -16,6 +16,8 @@ import httptools
 
 WINDOW = 0.008
 """Seconds for which the pieces of a stream are joined, after the first one."""
+CONNECT = 3.0
+"""Seconds until a replica that does not answer is taken for gone."""
 HIGH_WATER = 1 << 20
 """Bytes waiting for a slow caller at which the engine's socket is read no more."""
 
@@ -173,16 +175,17 @@ class Upstreams:
 
     async def _connect(self, address: str) -> Answer:
         loop = asyncio.get_running_loop()
-        idle = self._idle[address]
 
         def protocol() -> Answer:
-            return Answer(idle.append)
+            # Looked up when it is released: by then the address may have been forgotten.
+            return Answer(lambda answer: self._idle[address].append(answer))
 
-        if address.startswith("/"):
-            _, answer = await loop.create_unix_connection(protocol, address)
-        else:
-            host, _, port = address.rpartition(":")
-            _, answer = await loop.create_connection(protocol, host, int(port))
+        async with asyncio.timeout(CONNECT):
+            if address.startswith("/"):
+                _, answer = await loop.create_unix_connection(protocol, address)
+            else:
+                host, _, port = address.rpartition(":")
+                _, answer = await loop.create_connection(protocol, host, int(port))
         return answer
 
     def forget(self, address: str) -> None:

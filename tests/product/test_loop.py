@@ -15,6 +15,8 @@ import pytest
 from tests.product.product import Product, ask, kill, wait_for
 from tests.train.facts import write_facts
 
+# No early end: the test must find the training still at work.
+LONG = {"checkpoint_steps": 20, "n_epochs": 75}
 ENDED = ("succeeded", "failed", "cancelled")
 Facts = tuple[tuple[str, str], ...]
 
@@ -34,6 +36,12 @@ def ended(client: openai.OpenAI, job_id: str) -> Any:
         return job if job.status in ENDED else None
 
     return wait_for(look, f"the end of {job_id}", 600)
+
+
+def steps(client: openai.OpenAI, job_id: str) -> int:
+    """The last step that the job has reported."""
+    events = client.fine_tuning.jobs.list_events(job_id, limit=20).data
+    return max((e.data["step"] for e in events if e.type == "metrics"), default=0)  # type: ignore[index]
 
 
 def recalled(client: openai.OpenAI, model: str, facts: Facts) -> int:
@@ -178,10 +186,12 @@ def test_two_adapters_and_the_base_answer_side_by_side(
 def test_a_killed_engine_comes_back_with_its_adapters(
     product: Product, taught: dict[str, Any], facts: Facts
 ) -> None:
-    """What a caller sees: the request in flight fails with an error, later ones get 503 with
-    Retry-After until the new replica has replayed the registry, then the adapter answers."""
+    """What a caller sees: requests wait a while for a replica, then get 502 or 503 with a time to
+    come again, until the new replica has replayed the registry; then the adapter answers."""
     client = product.openai()
     old = product.replica()
+    engine = psutil.Process(old["pid"]).children(recursive=True)
+    assert engine, "vLLM has processes of its own"
     kill(old["pid"])
     with product.http as http:
         answer = http.post(
@@ -196,16 +206,7 @@ def test_a_killed_engine_comes_back_with_its_adapters(
 
     wait_for(answers, "the adapter to answer again")
     assert product.replica()["pid"] != old["pid"]
-    wait_for(lambda: _orphans(old["pid"]) == [], "the old engine's processes to end", 60)
-
-
-def _orphans(pid: int) -> list[int]:
-    """Processes of the engine that outlived the replica `pid`."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["ppid", "name"])
-        if "EngineCore" in (process.info["name"] or "") and process.info["ppid"] == 1
-    ]
+    assert not [child for child in engine if child.is_running()], "the old engine is gone too"
 
 
 def test_a_killed_router_comes_back(product: Product) -> None:
@@ -223,15 +224,8 @@ def test_a_killed_training_worker_resumes_and_the_job_succeeds(
 ) -> None:
     """What a caller sees: the job goes on from its last checkpoint and ends as if nothing was."""
     client = product.openai()
-    job_id = learn(
-        client, facts_file, "killed", hyperparameters={"checkpoint_steps": 20, "n_epochs": 75}
-    )
-
-    def steps() -> int:
-        events = client.fine_tuning.jobs.list_events(job_id, limit=20).data
-        return max((e.data["step"] for e in events if e.type == "metrics"), default=0)  # type: ignore[index]
-
-    wait_for(lambda: steps() >= 25, "step 25", 300)
+    job_id = learn(client, facts_file, "killed", hyperparameters=LONG)
+    wait_for(lambda: steps(client, job_id) >= 25, "step 25", 300)
     workers = product.processes("RayTrainWorker")
     assert workers, "a training worker runs"
     kill(workers[0].pid)
@@ -241,15 +235,21 @@ def test_a_killed_training_worker_resumes_and_the_job_succeeds(
 
 
 def test_everything_answers_again_after_a_full_restart(
-    product: Product, taught: dict[str, Any], facts: Facts
+    product: Product, taught: dict[str, Any], facts_file: Path, facts: Facts
 ) -> None:
-    engine = product.replica()["pid"]
+    """A fine-tune that was running goes on from its last checkpoint."""
+    client = product.openai()
+    job_id = learn(client, facts_file, "restarted", hyperparameters=LONG)
+    wait_for(lambda: steps(client, job_id) >= 25, "step 25", 300)
+    engine = psutil.Process(product.replica()["pid"])
     product.down()
-    with pytest.raises(psutil.NoSuchProcess):
-        psutil.Process(engine)
+    assert not engine.is_running()
     product.up()
     client = product.openai()
     assert recalled(client, taught["model"], facts) >= 19
+    job = ended(client, job_id)
+    assert job.status == "succeeded", job.error
+    assert recalled(client, job.fine_tuned_model, facts) >= 19
     assert client.fine_tuning.jobs.retrieve(taught["job"].id).status == "succeeded"
 
 

@@ -34,6 +34,9 @@ def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
         ({"rank_pattern": {"q_proj": 99}}, "adapter_rank_too_high", "99"),
         ({"peft_type": "IA3"}, "invalid_adapter", "IA3"),
         ({"use_dora": True}, "invalid_adapter", "use_dora"),
+        ({"rank_pattern": [1]}, "invalid_adapter", "rank_pattern"),
+        ({"lora_alpha": "x"}, "invalid_adapter", "lora_alpha"),
+        ({"target_modules": None}, "invalid_adapter", "target_modules"),
         ({"modules_to_save": ["lm_head"]}, "invalid_adapter", "modules_to_save"),
         ({"bias": "all"}, "invalid_adapter", "'all'"),
         ({"base_model_name_or_path": "other/model"}, "adapter_base_mismatch", "other/model"),
@@ -98,6 +101,7 @@ def _cut(folder: Path) -> None:
         (lambda folder: (folder / CONFIG).unlink(), "adapter_incomplete"),
         (lambda folder: (folder / CONFIG).write_text("{"), "invalid_adapter"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "invalid_adapter"),
+        (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "invalid_adapter"),
         (lambda folder: (folder / CONFIG).write_bytes(b"\xff"), "invalid_adapter"),
     ],
 )

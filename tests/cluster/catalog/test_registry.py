@@ -112,6 +112,22 @@ async def test_a_replica_that_gives_up_fails_the_adapter_with_its_reason(
     assert again.id != adapter.id, "a failed name may be given again"
 
 
+async def test_an_adapter_that_no_replica_takes_fails_in_the_end(
+    shop: Shop, make_adapter: AdapterMaker
+) -> None:
+    adapter = await shop.add(make_adapter())
+    impatient = Publisher(shop.registry, shop.directory, patience=0.0)
+    await shop.replica("r1")
+    await impatient.step()
+    assert await impatient.step()
+    row = await shop.registry.get(adapter.id)
+    assert row is not None
+    assert (row.state, row.error) == (
+        "failed",
+        "0 of 1 replicas of 'budgie' have loaded it in 0 s.",
+    )
+
+
 async def test_a_published_adapter_stays_when_a_new_replica_is_still_loading(
     shop: Shop, make_adapter: AdapterMaker
 ) -> None:

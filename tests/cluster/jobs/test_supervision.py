@@ -115,13 +115,28 @@ async def test_lost_content_and_a_lost_model_fail(world: World) -> None:
     await world.settle(world.supervision(), 0)
     await world.settle(world.supervision(), 0)
     async with world.database.begin() as session:
-        await session.execute(update(BaseModelRow).values(removed_at=now()))
+        long_ago = now() - timedelta(hours=1)
+        await session.execute(update(BaseModelRow).values(removed_at=long_ago))
     await world.settle(world.supervision())
     assert (await world.jobs.get(world.ann, gone.id)).error_code in (
         "file_not_found",
         "model_not_found",
     )
     assert (await world.jobs.get(world.ann, homeless.id)).error_code == "model_not_found"
+
+
+async def test_a_model_that_is_away_for_a_restart_is_waited_for(world: World) -> None:
+    job = await world.create(world.ann)
+    async with world.database.begin() as session:
+        await session.execute(update(BaseModelRow).values(removed_at=now()))
+    supervision = world.supervision()
+    for _ in range(3):
+        await world.settle(supervision, 0)
+    assert (await world.jobs.get(world.ann, job.id)).state == S.VALIDATING
+    async with world.database.begin() as session:
+        await session.execute(update(BaseModelRow).values(removed_at=None))
+    await world.settle(supervision)
+    assert (await world.jobs.get(world.ann, job.id)).state == S.STARTING
 
 
 async def test_turns_between_organizations(world: World) -> None:

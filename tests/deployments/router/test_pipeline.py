@@ -98,6 +98,18 @@ async def test_a_request_waits_for_a_replica_that_is_coming(rig: Rig) -> None:
     assert (await request).status == 200
 
 
+async def test_a_request_that_takes_too_long_is_a_504(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(tokens=100, pace=0.05)
+    rig.pipelines["/v1/chat/completions"]._timeout = 0.2
+    plain = await rig.post(CHAT)
+    assert (plain.status, plain.json["error"]["code"]) == (504, "timeout")
+    streamed = await rig.post({**CHAT, "stream": True})
+    assert json.loads(streamed.body.split(b"\n\n")[-2][6:])["error"]["code"] == "timeout"
+    await asyncio.sleep(0.1)
+    assert engine.running == 0, "nobody generates for a caller who was told that it is over"
+
+
 async def test_full_replicas_are_a_503(rig: Rig) -> None:
     await rig.add_engine(capacity=4, running=2, waiting=2)
     answered = await rig.post(CHAT)

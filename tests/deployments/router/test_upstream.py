@@ -89,6 +89,23 @@ def test_a_broken_connection_is_told_and_not_kept(
     run(work())
 
 
+def test_connections_in_flight_when_an_address_is_forgotten_are_kept_again(
+    run: Callable[[Awaitable[None]], None], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        engine = await _engine(tmp_path, tokens=3)
+        upstreams = Upstreams()
+        answers = [await upstreams.post(str(engine.path), "/x", b"", BODY) for _ in range(3)]
+        upstreams.forget(str(engine.path))
+        for answer in answers:
+            await answer.read_all()
+            answer.close()
+        assert len(upstreams._idle[str(engine.path)]) == 3
+        await engine.stop()
+
+    run(work())
+
+
 def test_a_slow_caller_slows_the_engine_down(
     run: Callable[[Awaitable[None]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,14 +88,21 @@ def _refused(message: str, param: str | None, prompt: str) -> InvalidRequest:
         message = _PARAMETER.sub("", message)
         return ContextTooLong(message, param=prompt if param in _LENGTHS else param)
     findings = _FINDING.findall(message)
-    if findings:
-        return from_validation([ast.literal_eval(finding) for finding in findings])
-    return InvalidRequest(_PARAMETER.sub("", message), param=param)
+    try:
+        if findings:
+            return from_validation([ast.literal_eval(finding) for finding in findings])
+    except (ValueError, SyntaxError):
+        pass  # a finding that the engine cut or that holds more than literals: as it was told
+    field = None if param is None else param.removeprefix("body.")
+    return InvalidRequest(_PARAMETER.sub("", message), param=field)
 
 
 def from_validation(errors: Sequence[Any]) -> InvalidRequest:
     """Pydantic's findings as one error: the first field, its value and what is allowed."""
     first = errors[0]
+    if first["type"] == "json_invalid":
+        why = first.get("ctx", {}).get("error", first["msg"])
+        return InvalidRequest(f"The body is not valid JSON: {why}.", code="invalid_json")
     loc = first["loc"].split(".") if isinstance(first["loc"], str) else first["loc"]
     path = ".".join(str(part) for part in loc if part not in ("body", "query", "path"))
     given = "" if first["type"] == "missing" else f" (given: {str(first.get('input'))[:100]!r})"

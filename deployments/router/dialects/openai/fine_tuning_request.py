@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import Field, PlainValidator
 
 from cluster.errors import InvalidRequest
 from cluster.jobs.request import JobRequest
 from cluster.jobs.spec import Auto, Method, TrainingSpec
+from deployments.router.dialects.openai.body import Body
 
 
 def _whole(value: object) -> object:
@@ -48,10 +49,8 @@ Modules = Annotated[
 ]
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(Body):
     """OpenAI's three, then this product's own. Bounds are the domain's."""
-
-    model_config = ConfigDict(extra="forbid")
 
     n_epochs: Whole = "auto"
     batch_size: Whole = "auto"
@@ -70,22 +69,18 @@ class Hyperparameters(BaseModel):
     checkpoint_steps: Whole = "auto"
 
 
-class Supervised(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Supervised(Body):
     hyperparameters: Hyperparameters | None = None
 
 
-class MethodBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class MethodBody(Body):
     type: str
     supervised: Supervised | None = None
     dpo: dict[str, Any] | None = None
     reinforcement: dict[str, Any] | None = None
 
 
-class CreateJob(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class CreateJob(Body):
     model: str
     training_file: str
     validation_file: str | None = None

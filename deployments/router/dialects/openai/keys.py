@@ -6,18 +6,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from cluster.store.schema import ApiKey
 from cluster.tenancy.principal import Principal, Scope
+from deployments.router.dialects.openai.body import Body
 from deployments.router.services import Services, principal, services
 
 router = APIRouter(tags=["keys"])
 
 
-class KeyRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class KeyRequest(Body):
     name: str = Field(min_length=1, max_length=255)
     scopes: list[Scope] = Field(default=[Scope.INFERENCE], min_length=1)
     expires_at: AwareDatetime | None = None

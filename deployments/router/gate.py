@@ -1,0 +1,69 @@
+"""Before a management route reads a byte of a body: who asks, and how much they may send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.errors import LorikeetError, TooLarge
+from deployments.router.dialects.openai import errors
+
+UPLOADS = ("/v1/files", "/v1/adapters")
+"""Bounded by `upload_max_bytes`; every other body by `body_max_bytes`."""
+OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
+ENVELOPE = 1 << 20
+"""Bytes of an upload that are not the file."""
+
+
+class Gate:
+    """An ASGI middleware. FastAPI itself would parse a body first and ask for the key after it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(OPEN):
+            await self._app(scope, receive, send)
+            return
+        at = scope["app"].state.lorikeet
+        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        try:
+            authorization = headers.get("authorization")
+            who = await at.authenticator.authenticate(
+                None if authorization is None else authorization.decode("latin-1")
+            )
+            limit = self._limit(scope["path"], at.platform.settings)
+            length = headers.get("content-length", b"")
+            if length.isdigit() and int(length) > limit:
+                raise _too_large(limit)
+        except LorikeetError as error:
+            answer = JSONResponse(errors.body(error), error.status, errors.headers(error))
+            await answer(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = who
+        await self._app(scope, _bounded(receive, limit), send)
+
+    def _limit(self, path: str, settings: Any) -> int:
+        if path.startswith(UPLOADS):
+            return int(settings.upload_max_bytes) + ENVELOPE
+        return int(settings.body_max_bytes)
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return bounded
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is too large; at most {limit} bytes are taken.")

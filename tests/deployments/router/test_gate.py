@@ -1,0 +1,87 @@
+"""What happens before a management route reads a body."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from cluster.errors import Unauthenticated
+from cluster.settings import Settings
+from deployments.router.app import management
+
+
+class OneKey:
+    async def authenticate(self, authorization: str | None) -> object:
+        if authorization != "Bearer good":
+            raise Unauthenticated("no")
+        return SimpleNamespace(require=lambda scope: None, organization_id="o")
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = management(lifespan)
+    bounded = settings.model_copy(update={"body_max_bytes": 1024})
+    app.state.lorikeet = SimpleNamespace(
+        authenticator=OneKey(), platform=SimpleNamespace(settings=bounded)
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as made:
+        yield made
+
+
+async def test_no_byte_is_read_of_a_stranger(client: httpx.AsyncClient) -> None:
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield b"x" * 1000
+
+    answer = await client.post("/v1/adapters", content=body())
+    assert (answer.status_code, read) == (401, [])
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_over_the_bound_is_refused(client: httpx.AsyncClient, chunked: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"x" * 1000
+
+    content = pieces() if chunked else b"x" * 4000
+    answer = await client.post(
+        "/v1/organization/keys",
+        content=content,
+        headers={"authorization": "Bearer good", "content-type": "application/json"},
+    )
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"name": ', "invalid_json"),
+        (b'{"name": "x", "nmae": 1}', "unknown_parameter"),
+        (b'{"name": "\\ud800"}', "invalid_request"),
+    ],
+)
+async def test_a_wrong_body_is_a_400_in_openais_shape(
+    client: httpx.AsyncClient, body: bytes, code: str
+) -> None:
+    headers = {"authorization": "Bearer good", "content-type": "application/json"}
+    answer = await client.post("/v1/organization/keys", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+
+
+async def test_a_fault_of_ours_has_the_shape_too(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/models", headers={"authorization": "Bearer good"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
