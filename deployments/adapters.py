@@ -11,11 +11,11 @@ from typing import Protocol
 
 import anyio.to_thread
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name
 from cluster.errors import LorikeetError
 from cluster.store.artifacts import Artifacts
+from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
 from cluster.waiting import happens
 
@@ -121,22 +121,6 @@ class AdapterReconciler:
         """Seconds until the next step is due, if nothing happens before."""
         due = [a.again_at for a in self._attempts.values() if a.made < ATTEMPTS]
         return min([POLL, *(max(0.0, at - time.monotonic()) for at in due)])
-
-
-async def listen(redis: Redis, channel: str, changes: asyncio.Event) -> None:
-    """Set `changes` at each message on `channel`, reconnecting for ever."""
-    while True:
-        try:
-            async with redis.pubsub() as pubsub:
-                await pubsub.subscribe(channel)
-                changes.set()  # whatever was published while nobody listened
-                while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=POLL)
-                    if message is not None:
-                        changes.set()
-        except (RedisError, OSError) as error:
-            log.warning("not listening on %s: %s", channel, error)
-            await asyncio.sleep(1.0)
 
 
 async def reconcile(reconciler: AdapterReconciler, redis: Redis, changed: asyncio.Event) -> None:

@@ -23,10 +23,10 @@ from cluster.catalog.publisher import Publisher
 from cluster.datasets.tokens import load_tokenizer
 from cluster.errors import LorikeetError
 from cluster.jobs.supervision import Supervision
+from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL, REPLICA_CHANNEL
 from cluster.usage.recorder import Recorder
 from cluster.waiting import happens
-from deployments.adapters import listen
 from deployments.platform import open_platform
 from deployments.ray_jobs import RayJobs
 from deployments.scale import Resources, Strict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -40,3 +41,36 @@ def test_each_import_path_is_a_module_of_ours(config: dict[str, object]) -> None
         module, _, attribute = application["import_path"].partition(":")
         assert importlib.util.find_spec(module) is not None, application["import_path"]
         assert attribute
+
+
+ARGUMENTS = {
+    "deployments.supervisor:app": "deployments.supervisor:SupervisorArgs",
+    "deployments.llm:app": "deployments.llm:LLMArgs",
+    "deployments.embedding:app": "deployments.embedding:EmbedderArgs",
+    "deployments.router.app:app": "deployments.router.app:RouterArgs",
+}
+
+
+def _arguments(text: str) -> list[tuple[str, dict[str, object]]]:
+    """The import path and the args of each application in a piece of YAML."""
+    document = yaml.safe_load(text)
+    applications = document["applications"] if isinstance(document, dict) else document
+    return [(a["import_path"], a.get("args", {})) for a in applications]
+
+
+def test_the_arguments_of_every_application_are_taken() -> None:
+    given = _arguments((ROOT / "serve_config.yaml").read_text())
+    assert len(given) == 4
+    for import_path, args in given:
+        module, _, name = ARGUMENTS[import_path].partition(":")
+        getattr(importlib.import_module(module), name).read(args)
+
+
+def test_the_readmes_example_is_taken() -> None:
+    blocks = (ROOT / "README.md").read_text().split("```yaml\n")[1:]
+    examples = [block.split("```")[0] for block in blocks]
+    given = [one for example in examples for one in _arguments(example)]
+    assert given, "the README shows how to add a model"
+    for import_path, args in given:
+        module, _, name = ARGUMENTS[import_path].partition(":")
+        getattr(importlib.import_module(module), name).read(args)

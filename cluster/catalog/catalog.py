@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -60,7 +59,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._snapshot = _Snapshot()
-        self._loaded = False
+        self._turn = asyncio.Lock()
 
     def resolve(self, organization_id: str, name: str) -> Route:
         """Raises ModelNotFound: no name is ever answered by another model."""
@@ -82,6 +81,11 @@ class Catalog:
         )
 
     async def refresh(self) -> None:
+        """Read the names anew. Refreshes take turns: a slow one must not undo a later one."""
+        async with self._turn:
+            await self._read()
+
+    async def _read(self) -> None:
         bases = {model.name: model for model in await BaseModels(self._database).list()}
         async with self._database.begin() as session:
             adapters = list(
@@ -92,18 +96,13 @@ class Catalog:
                 )
             )
         self._snapshot = _snapshot(bases, adapters)
-        self._loaded = True
 
-    async def watch(
-        self, changes: asyncio.Event, *, on_refresh: Callable[[], None] | None = None
-    ) -> None:
+    async def watch(self, changes: asyncio.Event) -> None:
         """Refresh at each change, and every few seconds in case one was missed."""
         while True:
             changes.clear()
             try:
                 await self.refresh()
-                if on_refresh is not None:
-                    on_refresh()
             except LorikeetError as error:
                 log.warning("catalogue not refreshed, the last one stays in use: %s", error)
             await happens(changes, POLL)

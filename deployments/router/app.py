@@ -22,12 +22,12 @@ from cluster.catalog.catalog import Catalog
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
+from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
 from cluster.tenancy.admission import Admission
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
 from cluster.usage.meter import Meter
-from deployments.adapters import listen
 from deployments.platform import Platform, open_platform
 from deployments.router import health
 from deployments.router.address import Address

@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 
 from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
 from cluster.errors import Unavailable
+from cluster.store.listen import listen
 from cluster.store.redis import REPLICA_CHANNEL
 from cluster.waiting import happens
-from deployments.adapters import listen
 
 log = logging.getLogger(__name__)
 
