@@ -47,6 +47,9 @@ def main() -> None:
         # The reader has seen enough (`| head`). Nothing is left to flush to.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        complain(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

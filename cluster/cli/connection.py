@@ -59,7 +59,10 @@ class Connection:
     def _call(self, method: str, path: str, **parameters: Any) -> Any:
         answer = self.http.request(method, path, **parameters)
         require_success(answer)
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise RequestFailed(f"{answer.url} answers, but not as Lorikeet does.") from None
 
 
 def require_success(answer: httpx.Response) -> None:

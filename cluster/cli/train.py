@@ -57,7 +57,8 @@ def submit(
     if watch:
         note(f"Job {job['id']}")
         job = _follow(connection, job["id"], show=not as_json)
-    print_json(job) if as_json else say(job["fine_tuned_model"] if watch else job["id"])
+    told = (job["fine_tuned_model"] or job["status"]) if watch else job["id"]
+    print_json(job) if as_json else say(told)
     _exit_by(job, watched=watch)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from ray.serve.schema import ApplicationStatus
 
+from cluster.catalog.adapters import engine_name
 from cluster.tenancy.principal import Scope
 from deployments.router.dialects.openai.adapters import render
 from deployments.router.services import Services, principal, services
@@ -56,6 +57,7 @@ async def status(
     who.require(Scope.ADMIN)
     seen = await at.serve.read()
     adapters = await at.platform.registry.list(who.organization_id)
+    own = {engine_name(row.name, row.digest) for row in adapters}
     return {
         "ready": not await _missing(at),
         "applications": [
@@ -86,8 +88,8 @@ async def status(
                 "pid": replica.pid,
                 "actor_id": replica.actor_id,
                 "node": replica.node,
-                "adapters": sorted(replica.adapters),
-                "failures": replica.failures,
+                "adapters": sorted(replica.adapters & own),
+                "failures": {n: why for n, why in replica.failures.items() if n in own},
                 "running": replica.running,
                 "waiting": replica.waiting,
             }

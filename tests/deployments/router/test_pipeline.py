@@ -164,6 +164,7 @@ BAD = {
     "empty messages": ({**CHAT, "messages": []}, 400, "messages", "invalid_request"),
     "messages of a wrong type": ({**CHAT, "messages": "hi"}, 400, "messages", "invalid_request"),
     "stream of a wrong type": ({**CHAT, "stream": "yes"}, 400, "stream", "invalid_request"),
+    "too many answers": ({**CHAT, "n": 129}, 400, "n", "invalid_request"),
     "an unknown field": ({**CHAT, "temprature": 1}, 400, "temprature", "unknown_parameter"),
     "an engine's own field": ({**CHAT, "request_id": "x"}, 400, "request_id", "unknown_parameter"),
 }

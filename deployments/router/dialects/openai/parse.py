@@ -18,6 +18,8 @@ ENGINE_ONLY = frozenset({"kv_transfer_params", "request_id", "mm_processor_kwarg
 """Fields of vLLM's classes that steer the engine itself and are not for callers."""
 DEFAULT_COMPLETION = 256
 """Tokens reserved for an answer whose length the caller did not bound."""
+MAX_ANSWERS = 128
+"""As many as OpenAI makes of one prompt."""
 BYTES_PER_TOKEN = 3
 """A low estimate, so that a reservation is rather too large; the truth replaces it."""
 
@@ -63,9 +65,11 @@ class ParseInference:
             body["stream_options"] = {**(options or {}), "include_usage": True}
         bound = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_COMPLETION
         answers = body.get("n") or 1
+        if isinstance(answers, int) and answers > MAX_ANSWERS:
+            raise InvalidRequest(f"n is {answers}; at most {MAX_ANSWERS} are made.", param="n")
         exchange.reserve = len(exchange.body) // BYTES_PER_TOKEN
         if isinstance(bound, int) and isinstance(answers, int):
-            exchange.reserve += max(0, bound) * max(1, min(answers, 128))
+            exchange.reserve += max(0, bound) * max(1, answers)
 
     def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
         known = next(
