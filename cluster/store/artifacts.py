@@ -6,8 +6,10 @@ complete.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import posixpath
 import secrets
 import shutil
@@ -42,6 +44,8 @@ class Artifacts:
         self.fs: fsspec.AbstractFileSystem
         self.fs, root = url_to_fs(url)
         self.root: str = root.rstrip("/")
+        protocols = self.fs.protocol
+        self._on_disk = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
 
     def path(self, uri: str) -> str:
         """The name of `uri` on the file system."""
@@ -51,9 +55,7 @@ class Artifacts:
 
     def local(self, uri: str) -> Path | None:
         """The path of `uri` where the store is a local folder, else None."""
-        protocols = self.fs.protocol
-        names = (protocols,) if isinstance(protocols, str) else protocols
-        return Path(self.path(uri)) if "file" in names else None
+        return Path(self.path(uri)) if self._on_disk else None
 
     async def put(self, folder: str, chunks: AsyncIterable[bytes]) -> Blob:
         """Store a stream as `folder`/ab/<sha256>. What fails half-way leaves nothing."""
@@ -133,6 +135,15 @@ class Artifacts:
 
     def _move(self, temporary: str, final: str) -> None:
         # The same digest is the same bytes: whoever came first may stay.
+        if self._on_disk:
+            os.makedirs(posixpath.dirname(final), exist_ok=True)
+            try:
+                os.rename(temporary, final)  # one step, also against another process's
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(temporary)
+            return
         if self.fs.exists(final):
             self.fs.rm(temporary, recursive=True)
             return

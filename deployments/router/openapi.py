@@ -27,9 +27,13 @@ def describe(app: FastAPI) -> None:
         route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
     ]
 
+    engine: dict[str, Any] = {}  # once it is known it stays: anybody may ask, as often as they like
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(merge(_own(app), await _engine(app)))
+        if not engine:
+            engine.update(await _engine(app))
+        return JSONResponse(merge(_own(app), engine))
 
 
 def _own(app: FastAPI) -> dict[str, Any]:
