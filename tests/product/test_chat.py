@@ -217,7 +217,8 @@ def test_a_client_that_goes_away_stops_its_generation_in_the_engine(product: Pro
     }
     with product.http as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
         assert answer.status_code == 200
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: httpx hangs up when its iterator is dropped
+        next(lines)
         wait_for(lambda: product.replica()["running"] == 1, "the request to run", 30)
     left = time.monotonic()
     wait_for(lambda: product.replica()["running"] == 0, "the generation to stop", 30)
