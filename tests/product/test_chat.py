@@ -202,7 +202,9 @@ def test_requests_without_a_good_key_are_refused_everywhere(product: Product) ->
         answer = httpx.request(method, product.url + path, json={"model": "budgie"})
         assert answer.status_code == 401, path
         assert answer.json()["error"]["code"] == "invalid_api_key"
-    answer = httpx.get(f"{product.url}/nowhere")
+    assert httpx.get(f"{product.url}/nowhere").status_code == 401, "nothing is open by accident"
+    with product.http as http:
+        answer = http.get("/nowhere")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
 
 
