@@ -34,7 +34,7 @@ PLAN = TrainingPlan(
     gpus_per_worker=0,
     checkpoint_steps=20,
     held_out_rows=0,
-    stop_below_loss=0.1,
+    stop_below_loss=0.03,
     seed=42,
 )
 
