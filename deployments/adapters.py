@@ -13,7 +13,7 @@ import anyio.to_thread
 from redis.asyncio import Redis
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name
-from cluster.errors import LorikeetError
+from cluster.errors import LorikeetError, Unavailable
 from cluster.store.artifacts import Artifacts
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
@@ -63,7 +63,8 @@ class AdapterReconciler:
         self._registry = registry
         self._artifacts = artifacts
         self._cache = cache
-        self._loaded: set[str] = set()
+        self._loaded: dict[str, str] = {}
+        """The URI of each adapter in the engine, by the engine's name of it."""
         self._attempts: dict[str, _Attempts] = {}
 
     @property
@@ -83,10 +84,13 @@ class AdapterReconciler:
             for row in await self._registry.wanted(self._base_model)
         }
         changed = False
-        for name in self._loaded - wanted.keys():
+        for name in self._loaded.keys() - wanted.keys():
             await self._host.unload(name)
-            self._loaded.discard(name)
+            uri = self._loaded.pop(name)
             changed = True
+            if uri not in wanted.values():
+                forget = self._artifacts.forget_folder
+                await anyio.to_thread.run_sync(forget, uri, self._cache)
         for name in self._attempts.keys() - wanted.keys():
             del self._attempts[name]
             changed = True
@@ -105,6 +109,12 @@ class AdapterReconciler:
         try:
             folder = await anyio.to_thread.run_sync(self._artifacts.fetch_folder, uri, self._cache)
             await self._host.load(name, folder)
+        except Unavailable as error:
+            # No fault of the adapter's: it is not given up for it, and others are still tried.
+            made = self._attempts[name].made if name in self._attempts else 0
+            self._attempts[name] = _Attempts(made, time.monotonic() + POLL, str(error))
+            log.warning("adapter %s waits: %s", name, error)
+            return False
         except (LoadFailed, OSError) as error:
             made = self._attempts[name].made + 1 if name in self._attempts else 1
             again = time.monotonic() + BACKOFF * 2 ** (made - 1)
@@ -112,7 +122,7 @@ class AdapterReconciler:
             log.warning("adapter %s, attempt %d of %d: %s", name, made, ATTEMPTS, error)
             return made >= ATTEMPTS
         self._attempts.pop(name, None)
-        self._loaded.add(name)
+        self._loaded[name] = uri
         log.info("adapter %s loaded", name)
         return True
 

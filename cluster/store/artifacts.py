@@ -1,27 +1,42 @@
 """Large bytes on any fsspec file system, named by their sha256.
 
 Bytes arrive under a temporary name and are renamed once they are whole, so a name that exists is
-complete.
+complete. A file system that knows no renaming gets each file of a folder in one step instead, and a
+folder counts once all are there.
+
+What goes wrong with the store is Unavailable, whichever library reaches it; only what is missing is
+FileNotFoundError.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import posixpath
 import secrets
 import shutil
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import anyio
 import anyio.to_thread
 import fsspec
 from fsspec.core import url_to_fs
 
+from cluster.errors import LorikeetError, Unavailable
+
+log = logging.getLogger(__name__)
+
 CHUNK = 1 << 20
+INCOMING, OUTGOING = "incoming-", "outgoing-"
+"""What the names begin with under which bytes arrive and leave; a crash leaves such names behind.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,21 +75,23 @@ class Artifacts:
     async def put(self, folder: str, chunks: AsyncIterable[bytes]) -> Blob:
         """Store a stream as `folder`/ab/<sha256>. What fails half-way leaves nothing."""
         digest, size = hashlib.sha256(), 0
-        temporary = self.path(f"{folder}/incoming-{secrets.token_hex(8)}")
-        await anyio.to_thread.run_sync(self.fs.makedirs, posixpath.dirname(temporary), True)
+        temporary = self._incoming(folder)
+        out = await anyio.to_thread.run_sync(self._create, temporary)
         try:
-            with self.fs.open(temporary, "wb") as out:
+            try:
                 async for chunk in chunks:
                     digest.update(chunk)
                     size += len(chunk)
-                    await anyio.to_thread.run_sync(out.write, chunk)
-            name = digest.hexdigest()
-            uri = f"{folder}/{name[:2]}/{name}"
-            await anyio.to_thread.run_sync(self._move, temporary, self.path(uri))
-            return Blob(uri, size, name)
+                    await anyio.to_thread.run_sync(_call, out.write, chunk)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_call, out.close)
+            blob = _blob(folder, digest.hexdigest(), size)
+            await anyio.to_thread.run_sync(self._move, temporary, self.path(blob.uri))
+            return blob
         finally:
-            if self.fs.exists(temporary):
-                self.fs.rm(temporary)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self.discard, temporary)
 
     def put_folder(self, folder: str, source: Path) -> Blob:
         """Store a folder as `folder`/ab/<digest>/; its digest is that of its files' digests."""
@@ -83,19 +100,33 @@ class Artifacts:
             listing[path.relative_to(source).as_posix()] = file_sha256(path)
             size += path.stat().st_size
         name = hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
-        uri = f"{folder}/{name[:2]}/{name}"
-        if not self.fs.exists(self.path(uri)):
-            temporary = self.path(f"{folder}/incoming-{secrets.token_hex(8)}")
-            try:
+        blob = _blob(folder, name, size)
+        if self.holds(blob):
+            return blob
+        target = self._incoming(folder) if self._on_disk else self.path(blob.uri)
+        try:
+            with reaching():
                 for relative in listing:
-                    target = posixpath.join(temporary, relative)
-                    self.fs.makedirs(posixpath.dirname(target), exist_ok=True)
-                    self.fs.put_file(str(source / relative), target)
-                self._move(temporary, self.path(uri))
-            finally:
-                if self.fs.exists(temporary):
-                    self.fs.rm(temporary, recursive=True)
-        return Blob(uri, size, name)
+                    file = posixpath.join(target, relative)
+                    self.fs.makedirs(posixpath.dirname(file), exist_ok=True)
+                    self.fs.put_file(str(source / relative), file)
+                if self._on_disk:
+                    self._move(target, self.path(blob.uri))
+        finally:
+            if self._on_disk:
+                self.discard(target)
+        return blob
+
+    def holds(self, blob: Blob) -> bool:
+        """Whether all bytes of `blob` are there."""
+        path = self.path(blob.uri)
+        with reaching():
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(path)) and int(self.fs.du(path)) == blob.bytes
+
+    def exists(self, uri: str) -> bool:
+        with reaching():
+            return bool(self.fs.exists(self.path(uri)))
 
     def fetch_folder(self, uri: str, cache: Path) -> Path:
         """A local folder with the content of `uri`: the store's own, or a copy in `cache`.
@@ -109,46 +140,109 @@ class Artifacts:
             return here
         target = cache / uri
         if not target.exists():
-            temporary = target.with_name(f"incoming-{secrets.token_hex(8)}")
+            temporary = target.with_name(f"{INCOMING}{secrets.token_hex(8)}")
             temporary.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self.fs.get(self.path(uri) + "/", str(temporary), recursive=True)
-                temporary.rename(target)
+                with reaching():
+                    self.fs.get(self.path(uri) + "/", str(temporary), recursive=True)
+                _settle(temporary, target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return target
 
+    def forget_folder(self, uri: str, cache: Path) -> None:
+        """Remove the copy in `cache`, if there is one."""
+        leaving = cache / f"{OUTGOING}{secrets.token_hex(8)}"
+        with contextlib.suppress(FileNotFoundError):
+            (cache / uri).rename(leaving)  # at once: half a copy must not be found by its name
+            shutil.rmtree(leaving, ignore_errors=True)
+
     def read(self, uri: str) -> Iterator[bytes]:
         """The bytes of `uri`, a chunk at a time. Raises FileNotFoundError."""
-        with self.fs.open(self.path(uri), "rb") as stored:
-            while chunk := stored.read(CHUNK):
+        with self.open(uri) as stored:
+            while True:
+                with reaching():
+                    chunk = stored.read(CHUNK)
+                if not chunk:
+                    return
                 yield chunk
 
     def open(self, uri: str) -> fsspec.core.OpenFile:
         """A binary file object of `uri`. Raises FileNotFoundError."""
-        return self.fs.open(self.path(uri), "rb")
+        with reaching():
+            return self.fs.open(self.path(uri), "rb")
 
     def delete(self, uri: str) -> None:
-        """Remove `uri`; one that is not there is no error."""
-        if self.fs.exists(self.path(uri)):
-            self.fs.rm(self.path(uri), recursive=True)
+        """Remove `uri`; one that is not there is no error.
+
+        On a disk its name goes in one step, so that a crash leaves no half under it.
+        """
+        path = self.path(uri)
+        with reaching():
+            if not self._on_disk:
+                if self.fs.exists(path):
+                    self.fs.rm(path, recursive=True)
+                return
+            leaving = self.path(f"{uri.split('/')[0]}/{OUTGOING}{secrets.token_hex(8)}")
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, leaving)
+                self.discard(leaving)
+
+    def discard(self, path: str) -> None:
+        """Remove what is at a name of the file system, whole or not."""
+        with reaching(), contextlib.suppress(FileNotFoundError):
+            if self.fs.exists(path):
+                self.fs.rm(path, recursive=True)
+
+    def _incoming(self, folder: str) -> str:
+        return self.path(f"{folder}/{INCOMING}{secrets.token_hex(8)}")
+
+    def _create(self, path: str) -> Any:
+        with reaching():
+            self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
+            return self.fs.open(path, "wb")
 
     def _move(self, temporary: str, final: str) -> None:
-        # The same digest is the same bytes: whoever came first may stay.
-        if self._on_disk:
+        with reaching():
+            if not self._on_disk:
+                if not self.fs.exists(final):
+                    self.fs.mv(temporary, final)
+                return
             os.makedirs(posixpath.dirname(final), exist_ok=True)
-            try:
-                os.rename(temporary, final)  # one step, also against another process's
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                shutil.rmtree(temporary)
-            return
-        if self.fs.exists(final):
-            self.fs.rm(temporary, recursive=True)
-            return
-        self.fs.makedirs(posixpath.dirname(final), exist_ok=True)
-        self.fs.mv(temporary, final, recursive=True)
+            _settle(Path(temporary), Path(final))
+
+
+@contextlib.contextmanager
+def reaching() -> Iterator[None]:
+    """Around each use of the file system: its library's errors are named here, and only here.
+
+    An object store's client raises its own classes, which nothing outside has to know.
+    """
+    try:
+        yield
+    except (FileNotFoundError, LorikeetError):
+        raise
+    except Exception as error:
+        log.warning("the artifact store failed: %r", error)
+        raise Unavailable("The artifact store does not answer.") from error
+
+
+def _call(work: Callable[..., object], *arguments: object) -> None:
+    with reaching():
+        work(*arguments)
+
+
+def _settle(temporary: Path, final: Path) -> None:
+    """Rename in one step. The same digest is the same bytes: whoever came first may stay."""
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _blob(folder: str, digest: str, size: int) -> Blob:
+    return Blob(f"{folder}/{digest[:2]}/{digest}", size, digest)
 
 
 def file_sha256(path: Path) -> str:
