@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(512 * 2**20, ge=1024)
     redis_fault: RedisFault = RedisFault.LOCAL
     key_cache_seconds: float = Field(30.0, ge=0)
+    retired_adapter_keep: float = Field(3600.0, ge=0)
+    """How long a retired adapter's files stay; longer where a replica still holds it."""
+    ended_job_keep: float = Field(7 * 24 * 3600.0, ge=0)
+    """How long a fine-tune's checkpoints stay after its end, whichever that was."""
 
     train_workers: int = Field(1, ge=1)
     """Workers of a job that does not ask for a number."""

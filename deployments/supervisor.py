@@ -23,6 +23,8 @@ from cluster.catalog.publisher import Publisher
 from cluster.datasets.tokens import load_tokenizer
 from cluster.errors import LorikeetError
 from cluster.jobs.supervision import Supervision
+from cluster.retention.policy import Policy
+from cluster.retention.sweep import Sweep
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL, REPLICA_CHANNEL
 from cluster.usage.recorder import Recorder
@@ -40,6 +42,8 @@ class SupervisorArgs(Strict):
     adapters_every: float = Field(1.0, gt=0)
     """Seconds between two counts of the replicas' acknowledgements, unless one of them calls."""
     models_every: float = Field(5.0, gt=0)
+    sweep_every: float = Field(600.0, gt=0)
+    """Seconds between two searches for files that nothing needs any more."""
     resources: Resources = Resources()
 
 
@@ -58,6 +62,12 @@ class Supervisor:
             retire=platform.registry.withdraw,
         )
         self._publisher = Publisher(platform.registry, platform.directory)
+        self._sweep = Sweep(
+            platform.database,
+            platform.artifacts,
+            platform.directory,
+            Policy.of(platform.settings),
+        )
         replicas = asyncio.Event()
         recorder = Recorder(platform.redis, platform.database)
         self._tasks = [
@@ -66,6 +76,7 @@ class Supervisor:
                 supervision.run(),
                 _every(args.adapters_every, replicas, self._publish),
                 _every(args.models_every, asyncio.Event(), self._forget_models),
+                _every(args.sweep_every, asyncio.Event(), self._remove_files),
                 listen(platform.redis, REPLICA_CHANNEL, replicas),
                 listen(platform.redis, CATALOG_CHANNEL, replicas),
                 recorder.run(),
@@ -81,6 +92,12 @@ class Supervisor:
         if moved:
             await announce(self._platform.redis)
             self._wake.set()
+
+    async def _remove_files(self) -> None:
+        try:
+            await self._sweep.step()
+        except (RedisError, OSError) as error:
+            log.warning("files are not removed while Redis is away: %s", error)
 
     async def _forget_models(self) -> None:
         """Models whose application is deployed no more answer no more."""

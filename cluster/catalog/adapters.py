@@ -6,33 +6,36 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from cluster.catalog.adapter_folder import AdapterFolder, inspect
+from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.announce import announce
-from cluster.catalog.base_models import BaseModel, BaseModels
+from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
-from cluster.errors import Conflict, InvalidRequest, ModelNotFound
+from cluster.errors import Conflict, InvalidRequest, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
-from cluster.store.artifacts import Artifacts
+from cluster.store.artifacts import Artifacts, Blob
 from cluster.store.schema import Adapter, now
-from cluster.store.sql import Database
+from cluster.store.sql import Database, take_turns
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
-LIVE = (
-    AdapterState.STORED,
-    AdapterState.VALIDATED,
-    AdapterState.PUBLISHING,
-    AdapterState.PUBLISHED,
-)
+FOLDER = "adapters"
+ATTEMPTS = 3
+"""Of storing a folder that a sweep takes away at the same moment."""
 
 
 def engine_name(name: str, digest: str) -> str:
     """What the engine calls an adapter: new weights have a new name, so no cache can be stale."""
-    return f"{name}@{digest[:12]}"
+    return f"{name}@{short(digest)}"
+
+
+def short(digest: str) -> str:
+    """The part of a digest that names show."""
+    return digest[:12]
 
 
 def public_name(name: str) -> str:
@@ -76,41 +79,63 @@ class AdapterRegistry:
         if any(name in (other.name, *other.aliases) for other in bases.values()):
             raise Conflict(f"{name!r} is the name of a base model.", param="name")
         checked = await anyio.to_thread.run_sync(inspect, folder, base)
-        blob = await anyio.to_thread.run_sync(self._artifacts.put_folder, "adapters", folder)
-        existing = await self._live(organization_id, name)
-        if existing is None:
-            row = self._row(base, checked, name)
-            row.organization_id, row.project_id = organization_id, project_id
-            row.digest, row.uri, row.job_id = blob.sha256, blob.uri, job_id
-            try:
-                async with self._database.begin() as session:
-                    session.add(row)
-            except IntegrityError:
-                existing = await self._live(organization_id, name)
-                assert existing is not None, "the unique index refused a name that nobody holds"
-        if existing is not None:
-            if existing.digest != blob.sha256 or existing.base_model != base_model:
-                raise Conflict(
-                    f"The name {name!r} belongs to other weights "
-                    f"({existing.digest[:12]}, {existing.state}). Remove it first or choose "
-                    "another name.",
-                    param="name",
-                    code="adapter_exists",
-                )
-            row = existing
-        await announce(self._redis)
-        return row
-
-    def _row(self, base: BaseModel, checked: AdapterFolder, name: str) -> Adapter:
-        return Adapter(
+        row = Adapter(
             id=new_id("adapter-"),
+            organization_id=organization_id,
+            project_id=project_id,
             name=name,
             base_model=base.name,
             bytes=checked.bytes,
             rank=checked.rank,
             target_modules=list(checked.target_modules),
             state=AdapterState.PUBLISHING.value,
+            job_id=job_id,
         )
+        for _ in range(ATTEMPTS):
+            blob = await anyio.to_thread.run_sync(self._artifacts.put_folder, FOLDER, folder)
+            row.digest, row.uri = blob.sha256, blob.uri
+            try:
+                kept = await self._keep(row, blob)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._release(blob)
+                raise
+            if kept is not None:
+                await announce(self._redis)
+                return kept
+        raise Unavailable("The same adapter was just being removed: try again.")
+
+    async def _keep(self, row: Adapter, blob: Blob) -> Adapter | None:
+        """The row that has the name; None where the folder went meanwhile. Raises Conflict."""
+        existing = await self._live(row.organization_id, row.name)
+        if existing is None:
+            try:
+                async with self._database.begin() as session:
+                    await take_turns(session, blob.sha256)
+                    if not await anyio.to_thread.run_sync(self._artifacts.holds, blob):
+                        return None
+                    session.add(row)
+                return row
+            except IntegrityError:
+                existing = await self._live(row.organization_id, row.name)
+                assert existing is not None, "the unique index refused a name that nobody holds"
+        if existing.digest != blob.sha256 or existing.base_model != row.base_model:
+            raise Conflict(
+                f"The name {row.name!r} belongs to other weights "
+                f"({short(existing.digest)}, {existing.state}). Remove it first or choose "
+                "another name.",
+                param="name",
+                code="adapter_exists",
+            )
+        return existing
+
+    async def _release(self, blob: Blob) -> None:
+        """Remove a folder that no row names."""
+        async with self._database.begin() as session:
+            await take_turns(session, blob.sha256)
+            named = (Adapter.uri == blob.uri) & Adapter.files_removed_at.is_(None)
+            if await session.scalar(select(Adapter.id).where(named).limit(1)) is None:
+                await anyio.to_thread.run_sync(self._artifacts.delete, blob.uri)
 
     async def _live(self, organization_id: str, name: str) -> Adapter | None:
         async with self._database.begin() as session:
@@ -118,7 +143,7 @@ class AdapterRegistry:
                 select(Adapter).where(
                     Adapter.organization_id == organization_id,
                     Adapter.name == name,
-                    Adapter.state.in_(LIVE),
+                    Adapter.state.not_in((AdapterState.RETIRED, AdapterState.FAILED)),
                 )
             )
 

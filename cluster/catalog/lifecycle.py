@@ -8,8 +8,8 @@ from cluster.lifecycle import Lifecycle
 
 
 class AdapterState(StrEnum):
-    STORED = "stored"
-    VALIDATED = "validated"
+    """A row is written once its folder is checked and stored: `publishing` is the first state."""
+
     PUBLISHING = "publishing"
     PUBLISHED = "published"
     RETIRED = "retired"
@@ -21,8 +21,6 @@ S = AdapterState
 ADAPTER_LIFECYCLE: Lifecycle[AdapterState] = Lifecycle(
     "adapter",
     {
-        S.STORED: frozenset({S.VALIDATED, S.FAILED, S.RETIRED}),
-        S.VALIDATED: frozenset({S.PUBLISHING, S.FAILED, S.RETIRED}),
         S.PUBLISHING: frozenset({S.PUBLISHED, S.FAILED, S.RETIRED}),
         S.PUBLISHED: frozenset({S.PUBLISHING, S.RETIRED, S.FAILED}),
         S.RETIRED: frozenset(),

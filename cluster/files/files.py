@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
+import anyio
 import anyio.to_thread
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import Conflict, InvalidRequest, NotFound, TooLarge, Unavailable
@@ -17,7 +18,7 @@ from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import File, Job
-from cluster.store.sql import Database
+from cluster.store.sql import Database, take_turns
 from cluster.tenancy.principal import Principal
 
 FOLDER = "files"
@@ -55,14 +56,23 @@ class Files:
             sha256=blob.sha256,
             uri=blob.uri,
         )
+        try:
+            await self._record(row)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                async with self._database.begin() as session:
+                    await self._release(session, blob.sha256, blob.uri)
+            raise
+        return row
+
+    async def _record(self, row: File) -> None:
         async with self._database.begin() as session:
             session.add(row)
             await session.flush()
-            await _hold(session, blob.sha256)
+            await take_turns(session, row.sha256)
             # A deletion of the same bytes may have come between the upload and this row.
-            if not await anyio.to_thread.run_sync(self._exists, blob.uri):
+            if not await anyio.to_thread.run_sync(self._artifacts.exists, row.uri):
                 raise Unavailable("The same file was just being deleted: upload it again.")
-        return row
 
     async def list(
         self,
@@ -101,7 +111,7 @@ class Files:
 
     def content(self, file: File) -> Iterator[bytes]:
         """The bytes, a chunk at a time; blocking. Raises NotFound before the first."""
-        if not self._exists(file.uri):
+        if not self._artifacts.exists(file.uri):
             raise NotFound(f"The content of {file.id} is gone.", param="file_id")
         return self._artifacts.read(file.uri)
 
@@ -130,13 +140,13 @@ class Files:
                     param="file_id",
                     code="file_in_use",
                 )
-            await _hold(session, gone.sha256)
-            others = await session.scalar(select(File.id).where(File.uri == gone.uri).limit(1))
-            if others is None:
-                await anyio.to_thread.run_sync(self._artifacts.delete, gone.uri)
+            await self._release(session, gone.sha256, gone.uri)
 
-    def _exists(self, uri: str) -> bool:
-        return bool(self._artifacts.fs.exists(self._artifacts.path(uri)))
+    async def _release(self, session: AsyncSession, sha256: str, uri: str) -> None:
+        """Remove bytes that no row names."""
+        await take_turns(session, sha256)
+        if await session.scalar(select(File.id).where(File.uri == uri).limit(1)) is None:
+            await anyio.to_thread.run_sync(self._artifacts.delete, uri)
 
     async def _bounded(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         size = 0
@@ -148,17 +158,6 @@ class Files:
                     param="file",
                 )
             yield chunk
-
-
-async def _hold(session: AsyncSession, sha256: str) -> None:
-    """Until the transaction ends, be the only one that adds or removes rows of these bytes.
-
-    SQLite has one writer anyway, and both callers have written by then.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": sha256}
-        )
 
 
 def _plain(filename: str) -> str:

@@ -132,6 +132,8 @@ class Adapter(Row):
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
     published_at: Mapped[datetime | None]
+    files_removed_at: Mapped[datetime | None]
+    """When its folder went from the artifact store, some time after it was retired."""
 
     __table_args__ = (
         # A retired or failed name may be given again; a live one is one adapter's.
@@ -198,6 +200,8 @@ class Job(Row):
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    files_removed_at: Mapped[datetime | None]
+    """When its checkpoints went from the artifact store, some time after its end."""
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
     __table_args__ = (Index("jobs_idempotency", "organization_id", "idempotency_key", unique=True),)

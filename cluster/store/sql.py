@@ -64,6 +64,19 @@ async def insert_missing(
     await session.execute(statement, [dict(row) for row in rows])
 
 
+async def take_turns(session: AsyncSession, name: str) -> None:
+    """Until the transaction ends, be the only one that holds `name`; what others committed is seen.
+
+    SQLite has one writer: there it holds everything.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}
+        )
+    else:  # changes nothing, and takes the write lock
+        await session.execute(text("UPDATE leases SET owner = owner WHERE 1 = 0"))
+
+
 def _is_outage(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:  # PostgreSQL: connection, resources, shutdown or start, system

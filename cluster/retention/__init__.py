@@ -1,0 +1,1 @@
+"""How long the files of what has ended stay, and their removal."""
