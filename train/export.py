@@ -10,14 +10,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.catalog.peft_files import CONFIG, WEIGHTS
+
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import Trainer
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-CARD = "README.md"
 
 State = dict[str, "torch.Tensor"]
 """Whole tensors on the CPU by name; empty on the workers that do not write."""

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from cluster.catalog.peft_files import CARD
 from cluster.errors import Conflict, InvalidRequest, ModelNotFound
 from cluster.jobs.journal import Assignment
 from cluster.jobs.spec import Method
@@ -13,7 +14,6 @@ from cluster.jobs.states import JobState
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from train.card import Outcome, model_card
-from train.export import CARD
 from train.faults import Unworkable
 from train.reporter import Reporter
 

@@ -12,19 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, deserialize
-
 from cluster.catalog.base_models import BaseModel
+from cluster.catalog.peft_files import CONFIG, WEIGHTS
+from cluster.catalog.tensors import FLOATS, Tensor, Unreadable, tensors
 from cluster.errors import InvalidRequest
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_WEIGHTS_BYTES = 4 * 2**30
 
-# The bits of a float's exponent: all set means NaN or infinity (IEEE 754; bfloat16 likewise).
-_EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
 _TENSOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 _UNSUPPORTED = ("use_dora", "lora_bias", "layer_replication", "modules_to_save", "use_qalora")
 
@@ -60,7 +55,7 @@ def inspect(folder: Path, base: BaseModel) -> AdapterFolder:
     size = weights.stat().st_size
     if size > MAX_WEIGHTS_BYTES:
         raise _wrong(f"{WEIGHTS} has {size} bytes; at most {MAX_WEIGHTS_BYTES} are taken.")
-    modules = _weights(weights.read_bytes(), rank, base)
+    modules = _weights(weights, rank, base)
     return AdapterFolder(rank, tuple(sorted({m.rsplit(".", 1)[-1] for m in modules})), size)
 
 
@@ -122,18 +117,19 @@ def _last_part(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _weights(content: bytes, rank: int, base: BaseModel) -> set[str]:
-    try:
-        tensors = deserialize(content)  # type: ignore[no-untyped-call]  # compiled, untyped
-    except SafetensorError as error:
-        raise _wrong(f"{WEIGHTS} is not a whole safetensors file: {error}.") from error
+def _weights(path: Path, rank: int, base: BaseModel) -> set[str]:
     sides: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, tensor in tensors:
-        match = _TENSOR.match(name)
-        if match is None:
-            raise _wrong(f"{WEIGHTS}: {name!r} is not a LoRA weight that the engine knows.")
-        _finite(name, tensor)
-        sides.setdefault(match["module"], {})[match["side"]] = tuple(tensor["shape"])
+    try:
+        for tensor in tensors(path):
+            match = _TENSOR.match(tensor.name)
+            if match is None:
+                raise _wrong(
+                    f"{WEIGHTS}: {tensor.name!r} is not a LoRA weight that the engine knows."
+                )
+            _finite(tensor)
+            sides.setdefault(match["module"], {})[match["side"]] = tensor.shape
+    except Unreadable as error:
+        raise _wrong(f"{WEIGHTS} is not a whole safetensors file: {error}.") from error
     if not sides:
         raise _wrong(f"{WEIGHTS} holds no tensors.")
     modules = base.modules or {}
@@ -158,14 +154,12 @@ def _weights(content: bytes, rank: int, base: BaseModel) -> set[str]:
     return set(sides)
 
 
-def _finite(name: str, tensor: dict[str, Any]) -> None:
-    if tensor["dtype"] not in _EXPONENT:
-        allowed = ", ".join(_EXPONENT)
-        raise _wrong(f"{WEIGHTS}: {name!r} is {tensor['dtype']}; allowed are {allowed}.")
-    width, mask = _EXPONENT[tensor["dtype"]]
-    bits = np.frombuffer(tensor["data"], dtype=width)
-    if bool(np.any((bits & mask) == mask)):
-        raise _wrong(f"{WEIGHTS}: {name!r} holds NaN or infinity.", "adapter_not_finite")
+def _finite(tensor: Tensor) -> None:
+    if tensor.dtype not in FLOATS:
+        allowed = ", ".join(FLOATS)
+        raise _wrong(f"{WEIGHTS}: {tensor.name!r} is {tensor.dtype}; allowed are {allowed}.")
+    if not tensor.is_finite():
+        raise _wrong(f"{WEIGHTS}: {tensor.name!r} holds NaN or infinity.", "adapter_not_finite")
 
 
 def _wrong(message: str, code: str = "invalid_adapter") -> InvalidRequest:

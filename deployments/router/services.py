@@ -12,7 +12,7 @@ from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
-from cluster.tenancy.principal import Principal
+from cluster.tenancy.principal import Principal, Scope
 from deployments.platform import Platform
 from deployments.router.replicas import ReplicaPool
 from deployments.router.serve_view import ServeView
@@ -45,3 +45,17 @@ def jobs(request: Request) -> Jobs:
 def principal(request: Request) -> Principal:
     """Who asks, as the gate found out."""
     return cast(Principal, request.state.principal)
+
+
+def reader(request: Request) -> Principal:
+    """The caller, who may read training data and jobs: that takes READ or TRAIN."""
+    caller = principal(request)
+    caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
+    return caller
+
+
+def trainer(request: Request) -> Principal:
+    """The caller, who may upload and train."""
+    caller = principal(request)
+    caller.require(Scope.TRAIN)
+    return caller

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import deserialize
+from safetensors.numpy import load_file, save_file
 
-from cluster.catalog.adapter_folder import CONFIG, WEIGHTS, _weights, inspect
+from cluster.catalog.adapter_folder import CONFIG, WEIGHTS, inspect
+from cluster.catalog.tensors import Unreadable, tensors
 from cluster.errors import InvalidRequest
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 
@@ -117,9 +121,32 @@ def test_a_broken_folder_is_refused(
 
 @given(st.binary(max_size=400))
 def test_no_bytes_crash_the_reader(content: bytes) -> None:
-    with pytest.raises(InvalidRequest):
-        _weights(content, 4, BASE)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        with pytest.raises(Unreadable):
+            list(tensors(Path(file.name)))
 
 
 def test_the_reader_reads_what_the_library_writes(make_adapter: AdapterMaker) -> None:
-    assert len(deserialize((make_adapter() / WEIGHTS).read_bytes())) == 4
+    path = make_adapter() / WEIGHTS
+    written = load_file(path)
+    read = {one.name: one for one in tensors(path)}
+    assert read.keys() == written.keys()
+    for name, array in written.items():
+        assert read[name].shape == array.shape
+        assert read[name].data.tobytes() == array.tobytes()
+
+
+def test_weights_are_never_whole_in_memory(make_adapter: AdapterMaker) -> None:
+    large = replace(BASE, modules={"model.layers.0.self_attn.q_proj": (2_000_000, 8)})
+    folder = make_adapter()
+    ends = np.zeros((4, 8), np.float32), np.zeros((2_000_000, 4), np.float32)
+    save_file(dict(zip((f"{Q}.lora_A.weight", f"{Q}.lora_B.weight"), ends, strict=True)),
+              folder / WEIGHTS)  # fmt: skip
+    tracemalloc.start()
+    try:
+        assert inspect(folder, large).bytes > 32_000_000
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, Depends, Form, UploadFile
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Request
+from starlette.datastructures import UploadFile
 
-from cluster.catalog.adapter_folder import CONFIG, MAX_WEIGHTS_BYTES, PICKLES, WEIGHTS
-from cluster.errors import InvalidRequest, TooLarge
+from cluster.catalog.adapter_folder import PICKLES
+from cluster.catalog.peft_files import CARD, CONFIG, WEIGHTS
+from cluster.errors import InvalidRequest
+from cluster.store.artifacts import CHUNK
 from cluster.store.schema import Adapter
-from cluster.tenancy.principal import Principal, Scope
-from deployments.router.services import Services, principal, services
+from cluster.tenancy.principal import Principal
+from deployments.router.dialects.openai.form import multipart, text, uploads
+from deployments.router.services import Services, principal, services, trainer
 
 router = APIRouter(tags=["adapters"])
 
-CHUNK = 1 << 20
-KEPT = (CONFIG, WEIGHTS, "README.md")
+KEPT = (CONFIG, WEIGHTS, CARD)
+FIELDS = ("name", "base_model", "files")
+MAX_FILES = 16
+PICKLED = "weights.bin"
+"""Stands for pickled weights: they are not read, and refused where they are all there is."""
+_TEXT, _FILE = {"type": "string"}, {"type": "string", "format": "binary"}
+BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": list(FIELDS),
+                "properties": {
+                    "name": _TEXT,
+                    "base_model": _TEXT,
+                    "files": {"type": "array", "items": _FILE},
+                },
+            }
+        }
+    },
+}
 
 
 def render(row: Adapter) -> dict[str, Any]:
@@ -48,21 +74,26 @@ async def list_adapters(
     return {"object": "list", "data": [render(row) for row in rows]}
 
 
-@router.post("/v1/adapters", status_code=201)
-async def add_adapter(
-    name: Annotated[str, Form()],
-    base_model: Annotated[str, Form()],
-    files: list[UploadFile],
-    who: Annotated[Principal, Depends(principal)],
-    at: Annotated[Services, Depends(services)],
-) -> dict[str, Any]:
+@router.post("/v1/adapters", status_code=201, openapi_extra={"requestBody": BODY})
+async def add_adapter(request: Request) -> dict[str, Any]:
     """Register an adapter in PEFT's layout: `adapter_config.json`, `adapter_model.safetensors`."""
-    who.require(Scope.TRAIN)
+    who = trainer(request)
+    platform = services(request).platform
     with tempfile.TemporaryDirectory(prefix="adapter-") as temporary:
         folder = Path(temporary)
-        for file in files:
-            await _keep(file, folder)
-        row = await at.platform.registry.register(
+        async with multipart(
+            request,
+            FIELDS,
+            max_bytes=platform.settings.upload_max_bytes,
+            max_files=MAX_FILES,
+            param="files",
+        ) as form:
+            name, base_model = text(form, "name"), text(form, "base_model")
+            for file in uploads(form, "files"):
+                await _keep(file, folder)
+            if (folder / WEIGHTS).exists():
+                (folder / PICKLED).unlink(missing_ok=True)
+        row = await platform.registry.register(
             organization_id=who.organization_id,
             project_id=who.project_id,
             name=name,
@@ -73,19 +104,19 @@ async def add_adapter(
 
 
 async def _keep(file: UploadFile, folder: Path) -> None:
+    """Put the file under its name, which the check and the store go by."""
     name = file.filename or ""
     if Path(name).suffix in PICKLES:
-        (folder / "weights.bin").touch()  # its presence suffices for the refusal; unread
+        (folder / PICKLED).touch()
         return
     if name not in KEPT:
         raise InvalidRequest(
             f"{name[:100]!r} is not a file of an adapter; taken are {', '.join(KEPT)}.",
             param="files",
         )
-    size = 0
-    with (folder / name).open("wb") as out:
-        while chunk := await file.read(CHUNK):
-            size += len(chunk)
-            if size > MAX_WEIGHTS_BYTES:
-                raise TooLarge(f"{name} has more than {MAX_WEIGHTS_BYTES} bytes.", param="files")
-            out.write(chunk)
+    await anyio.to_thread.run_sync(_copy, file.file, folder / name)
+
+
+def _copy(sent: BinaryIO, path: Path) -> None:
+    with path.open("wb") as out:
+        shutil.copyfileobj(sent, out, CHUNK)

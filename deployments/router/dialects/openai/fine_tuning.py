@@ -7,29 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from cluster.store.page import Order
-from cluster.tenancy.principal import Principal, Scope
 from deployments.router.dialects.openai.fine_tuning_request import CreateJob
 from deployments.router.dialects.openai.fine_tuning_shapes import (
     render_checkpoint,
     render_event,
     render_job,
 )
-from deployments.router.services import jobs, principal
+from deployments.router.services import jobs, reader, trainer
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
-
-
-def reader(request: Request) -> Principal:
-    """The caller, who may read jobs: that takes READ or TRAIN."""
-    caller = principal(request)
-    caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
-    return caller
-
-
-def trainer(request: Request) -> Principal:
-    caller = principal(request)
-    caller.require(Scope.TRAIN)
-    return caller
 
 
 @router.post("")

@@ -1,0 +1,131 @@
+"""Adapters that come by HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from redis.asyncio import Redis
+
+from cluster.catalog.adapters import AdapterRegistry
+from cluster.catalog.base_models import BaseModels
+from cluster.errors import LorikeetError
+from cluster.tenancy.principal import Scope
+from deployments.router.dialects.openai import adapters, errors
+from tests.cluster.catalog.conftest import BASE, AdapterMaker
+from tests.cluster.jobs.world import World
+
+FIELDS = {"name": "bot", "base_model": "budgie"}
+
+
+@pytest.fixture
+def make_adapter(tmp_path: Path) -> AdapterMaker:
+    return AdapterMaker(tmp_path)
+
+
+@pytest.fixture
+async def http(world: World, redis: Redis) -> AsyncIterator[httpx.AsyncClient]:
+    """`x-scope: inference` makes a caller who may not train."""
+    await BaseModels(world.database).register(BASE)
+    app = FastAPI()
+    settings = world.settings.model_copy(update={"upload_max_bytes": 1 << 20})
+    registry = AdapterRegistry(world.database, world.artifacts, redis)
+    app.state.lorikeet = SimpleNamespace(
+        platform=SimpleNamespace(settings=settings, registry=registry)
+    )
+    app.include_router(adapters.router)
+
+    @app.middleware("http")
+    async def authenticate(request: Request, call_next):  # type: ignore[no-untyped-def]
+        scopes = frozenset({Scope(request.headers.get("x-scope", "train"))})
+        request.state.principal = replace(world.ann, scopes=scopes)
+        return await call_next(request)
+
+    @app.exception_handler(LorikeetError)
+    async def known(request: Request, error: LorikeetError) -> JSONResponse:
+        return JSONResponse(errors.body(error), error.status)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://test"
+    ) as client:
+        yield client
+
+
+def parts(folder: Path) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("files", (path.name, path.read_bytes())) for path in sorted(folder.iterdir())]
+
+
+async def test_it_is_stored_and_listed(
+    http: httpx.AsyncClient, world: World, make_adapter: AdapterMaker
+) -> None:
+    folder = make_adapter()
+    (folder / "README.md").write_text("# bot")
+    answer = await http.post("/v1/adapters", data=FIELDS, files=parts(folder))
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["name"], made["state"], made["rank"]) == ("bot", "publishing", 4)
+    (stored,) = Path(world.artifacts.path("adapters")).glob("*/*")
+    assert {p.name: p.read_bytes() for p in stored.iterdir()} == {
+        p.name: p.read_bytes() for p in folder.iterdir()
+    }
+    again = await http.post("/v1/adapters", data=FIELDS, files=parts(folder))
+    assert again.json()["id"] == made["id"]
+    assert [row["id"] for row in (await http.get("/v1/adapters")).json()["data"]] == [made["id"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "extra", "status", "param"),
+    [
+        ({"name": "bot"}, {}, 400, "base_model"),
+        ({"base_model": "budgie"}, {}, 400, "name"),
+        ({**FIELDS, "color": "red"}, {}, 400, "color"),
+        (FIELDS, {"../up": b"x"}, 400, "files"),
+        (FIELDS, {"README.md": b"x" * (2 << 20)}, 413, "files"),
+        ({**FIELDS, "base_model": "nope"}, {}, 404, "model"),
+    ],
+)
+async def test_what_is_taken_and_what_is_not(
+    http: httpx.AsyncClient, make_adapter: AdapterMaker,
+    data: dict[str, str], extra: dict[str, bytes], status: int, param: str,
+) -> None:  # fmt: skip
+    files = parts(make_adapter()) + [("files", one) for one in extra.items()]
+    answer = await http.post("/v1/adapters", data=data, files=files)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+async def test_pickles_beside_the_weights_are_left_out(
+    http: httpx.AsyncClient, world: World, make_adapter: AdapterMaker
+) -> None:
+    files = [("files", ("pytorch.bin", b"x")), *parts(make_adapter())]
+    assert (await http.post("/v1/adapters", data=FIELDS, files=files)).status_code == 201
+    stored = Path(world.artifacts.path("adapters")).glob("*/*/*")
+    assert {path.name for path in stored} == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+async def test_pickles_and_nothing_at_all(http: httpx.AsyncClient) -> None:
+    files = [("files", ("adapter_model.bin", b"x")), ("files", ("adapter_config.json", b"{}"))]
+    answer = await http.post("/v1/adapters", data=FIELDS, files=files)
+    assert answer.json()["error"]["code"] == "unsafe_weights"
+    named = {name: (None, value) for name, value in FIELDS.items()}
+    answer = await http.post("/v1/adapters", files=named)
+    assert answer.json()["error"]["param"] == "files"
+    assert (await http.post("/v1/adapters", json=FIELDS)).status_code == 400
+
+
+async def test_who_may_not_train_is_not_read(http: httpx.AsyncClient) -> None:
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield b"x"
+
+    headers = {"x-scope": "inference", "content-type": "multipart/form-data; boundary=x"}
+    answer = await http.post("/v1/adapters", content=body(), headers=headers)
+    assert (answer.status_code, read) == (403, [])
