@@ -1,4 +1,4 @@
-"""`lorikeet adapters`: adapters made elsewhere, registered like our own."""
+"""`lorikeet adapters`: all that were trained here, and those made elsewhere."""
 
 from __future__ import annotations
 
@@ -9,73 +9,68 @@ from urllib.parse import quote
 
 import typer
 
-from cluster.cli.connection import connect
-from cluster.cli.options import Home, Json, Key, Url
-from cluster.cli.output import print_json, print_table, say
+from cluster.cli.command import command, line
+from cluster.cli.connection import Answer, Connection
+from cluster.cli.table import Row, table
 from cluster.errors import InvalidRequest
 
 app = typer.Typer(help="Register, list and remove adapters.", no_args_is_help=True)
+PATH = "/v1/adapters"
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """All that an adapter is. Nothing else in the folder leaves this machine."""
 
 
-@app.command()
+def digest(row: Row) -> str:
+    return str(row.get("digest") or "-")[:12]
+
+
+def acknowledged(row: Row) -> str:
+    return f"{row.get('acknowledged', 0)}/{row.get('replicas', 0)}"
+
+
+@command(app, line("{name} {state}"))
 def add(
+    connection: Connection,
     folder: Annotated[Path, typer.Argument(help=f"As PEFT saves it: {' and '.join(FILES)}.")],
     name: Annotated[str, typer.Option(help="What requests will call it.")],
     base: Annotated[str, typer.Option(help="The base model, as `models list` names it.")],
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Check an adapter against its base model, store and publish it."""
+    if not folder.is_dir():
+        raise InvalidRequest(f"There is no folder {folder}.")
     for file in FILES:
         if not (folder / file).is_file():
             raise InvalidRequest(f"{folder} lacks {file}; pickled weights (.bin) are not taken.")
-    connection = connect(home, url, key)
     with ExitStack() as opened:
         parts = [
             ("files", (file, opened.enter_context((folder / file).open("rb")))) for file in FILES
         ]
-        form = {"name": name, "base_model": base}
-        found = connection.post("/v1/adapters", data=form, files=parts)
-    print_json(found) if as_json else say(f"{found.get('name', name)} {found.get('state', '')}")
+        return connection.post(PATH, data={"name": name, "base_model": base}, files=parts)
 
 
-@app.command("list")
-def list_adapters(
-    home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
-    """List adapters and how many replicas hold each."""
-    rows = connect(home, url, key).get("/v1/adapters")["data"]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("NAME", "BASE", "STATE", "REPLICAS", "DIGEST", "ERROR"),
-        (
-            (
-                r["name"],
-                r.get("base_model"),
-                r["state"],
-                f"{r.get('acknowledged', 0)}/{r.get('replicas', 0)}",
-                str(r.get("digest", ""))[:12],
-                r.get("error"),
-            )
-            for r in rows
-        ),
-    )
+@command(
+    app,
+    table(
+        {
+            "NAME": "name",
+            "BASE": "base_model",
+            "STATE": "state",
+            "REPLICAS": acknowledged,
+            "DIGEST": digest,
+            "ERROR": "error",
+        }
+    ),
+    name="list",
+)
+def list_adapters(connection: Connection) -> list[Answer]:
+    """List adapters in every state and how many replicas hold each."""
+    return connection.rows(PATH)
 
 
-@app.command()
+@command(app, line("Removed {id}."))
 def remove(
+    connection: Connection,
     name: Annotated[str, typer.Argument(help="As `adapters list` names it.")],
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Take an adapter out of service and delete it."""
-    found = connect(home, url, key).delete(f"/v1/models/{quote(name)}")
-    print_json(found) if as_json else say(f"Removed {name}.")
+) -> Answer:
+    """Take an adapter out of service: its name is unknown from the next request on."""
+    return connection.delete(f"/v1/models/{quote(name)}")

@@ -3,78 +3,142 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
+from cluster.cli.api_key import ApiKey, key_for_home, key_for_url
+from cluster.cli.home import settings_of
+from cluster.cli.output import note
 from cluster.embedded.record import ProductRecord, is_running
 from cluster.errors import ConfigurationError, LorikeetError
-from cluster.settings import Settings, settings
 
-
-def settings_of(home: Path | None) -> Settings:
-    """The settings with `home` in place of LORIKEET_HOME, for this process and its children."""
-    if home is not None:
-        os.environ["LORIKEET_HOME"] = str(home.expanduser().resolve())
-        settings.cache_clear()
-    return settings()
+PAGE = 100
+"""Rows asked for at once."""
+PASSING = frozenset({429, 502, 503, 504})
+"""Answers that the same request may not get a moment later."""
 
 
 class RequestFailed(LorikeetError):
-    """The endpoint refused, in its own words."""
+    """The endpoint refused, in its own words. `passing` if it may not do so a moment later."""
+
+    code = "request_failed"
+    passing = False
+
+
+class ConnectionFailed(RequestFailed):
+    """It did not answer, or not to the end."""
+
+    code = "connection_failed"
+    passing = True
+
+
+class Answer(dict[str, Any]):
+    """A JSON object of the endpoint. A field that it lacks is the endpoint's fault, not ours."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise RequestFailed(f"The endpoint answers, but not as Lorikeet does: no {name!r}.")
 
 
 class Connection:
     """A client of one endpoint. Raises RequestFailed for every answer that is not a success."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: ApiKey, *, local: bool = False) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        timeout = httpx.Timeout(600.0, connect=10.0)
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._key = key
+        try:
+            if not httpx.URL(url).host:
+                raise ConfigurationError(f"The address {url} names no host.")
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {key.secret}"} if key.secret else {},
+                timeout=httpx.Timeout(600.0, connect=10.0),
+                trust_env=not local,  # a proxy for the outer world has no part in this
+            )
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(f"{url} is not an address: {error}.") from None
 
-    def get(self, path: str, **parameters: Any) -> Any:
+    def get(self, path: str, **parameters: Any) -> Answer:
         return self._call("GET", path, **parameters)
 
-    def post(self, path: str, **parameters: Any) -> Any:
+    def post(self, path: str, **parameters: Any) -> Answer:
         return self._call("POST", path, **parameters)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str) -> Answer:
         return self._call("DELETE", path)
 
-    def pages(self, path: str, limit: int) -> list[dict[str, Any]]:
-        """A list of OpenAI's kind, page after page, newest first, up to `limit` rows."""
-        rows: list[dict[str, Any]] = []
+    def rows(self, path: str, **parameters: Any) -> list[Answer]:
+        """A whole list of OpenAI's kind."""
+        found = self.get(path, **parameters)["data"]
+        if not isinstance(found, list) or not all(isinstance(row, Answer) for row in found):
+            raise RequestFailed(f"{self.url}{path} answers, but not with a list.")
+        return found
+
+    def pages(self, path: str, limit: int) -> list[Answer]:
+        """Such a list page after page, newest first, up to `limit` rows; says if there are more."""
+        rows: list[Answer] = []
         query: dict[str, Any] = {}
-        while len(rows) < limit:
-            query["limit"] = min(100, limit - len(rows))
+        while True:
+            query["limit"] = min(PAGE, limit - len(rows))
             page = self.get(path, params=query)
             rows += page["data"]
-            if not page.get("has_more") or not page["data"]:
+            more = bool(page.get("has_more") and page["data"])
+            if not more or len(rows) >= limit:
                 break
             query["after"] = page["data"][-1]["id"]
+        if more:
+            note(f"These are the newest {limit}; --limit shows more.")
         return rows[:limit]
 
-    def _call(self, method: str, path: str, **parameters: Any) -> Any:
-        answer = self.http.request(method, path, **parameters)
-        require_success(answer)
+    @contextmanager
+    def stream(self, method: str, path: str, **parameters: Any) -> Iterator[httpx.Response]:
+        """A successful answer whose body is still to come."""
         try:
-            return answer.json() if answer.content else None
+            with self._http.stream(method, path, **parameters) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise self._failure(answer)
+                yield answer
+        except httpx.ConnectError as error:
+            raise ConnectionFailed(f"Nothing answers at {self.url}: {error}.") from None
+        except httpx.TimeoutException:
+            raise ConnectionFailed(f"{self.url} does not answer in time.") from None
+        except httpx.HTTPError as error:
+            why = str(error).rstrip(".") or type(error).__name__
+            raise ConnectionFailed(f"The connection to {self.url} failed: {why}.") from None
+
+    def _call(self, method: str, path: str, **parameters: Any) -> Answer:
+        with self.stream(method, path, **parameters) as answer:
+            answer.read()
+        try:
+            found = answer.json(object_hook=Answer)
         except ValueError:
-            raise RequestFailed(f"{answer.url} answers, but not as Lorikeet does.") from None
+            found = None
+        if not isinstance(found, Answer):
+            raise RequestFailed(f"{answer.url} answers, but not as Lorikeet does.")
+        return found
 
-
-def require_success(answer: httpx.Response) -> None:
-    """Raises RequestFailed with the sentence that the answer holds."""
-    if answer.is_success:
-        return
-    try:
-        error = answer.json()["error"]
-        message = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, TypeError):
-        message = f"{answer.status_code} {answer.reason_phrase} {answer.text[:200]}".strip()
-    raise RequestFailed(message)
+    def _failure(self, answer: httpx.Response) -> RequestFailed:
+        """The sentence that the answer holds, as an error."""
+        param, code = None, f"http_{answer.status_code}"
+        try:
+            told = answer.json()["error"]
+            if isinstance(told, dict):
+                message = str(told["message"])
+                param, code = told.get("param"), told.get("code") or code
+            else:
+                message = str(told)
+        except (ValueError, KeyError, TypeError):
+            message = f"{answer.status_code} {answer.reason_phrase} {answer.text[:200]}"
+        message = " ".join(message.split())
+        if answer.status_code == 401:
+            message += f" (The key comes from {self._key.source}.)"
+        error = RequestFailed(message, param=param, code=str(code))
+        error.passing = answer.status_code in PASSING
+        return error
 
 
 def connect(home: Path | None, url: str | None, key: str | None) -> Connection:
@@ -83,11 +147,10 @@ def connect(home: Path | None, url: str | None, key: str | None) -> Connection:
     The home's admin key goes to the home's own product only.
     """
     url = url or os.environ.get("LORIKEET_URL")
-    key = key or os.environ.get("LORIKEET_API_KEY")
-    if url is not None:
+    if url:
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError(f"The address must begin with http:// or https://: {url}")
-        return Connection(url, key or os.environ.get("OPENAI_API_KEY"))
+        return Connection(url, key_for_url(key))
     here = settings_of(home).home
     record = ProductRecord.load(here)
     if record is None or not is_running(here):
@@ -95,9 +158,4 @@ def connect(home: Path | None, url: str | None, key: str | None) -> Connection:
             f"Lorikeet does not run on {here}; start it with `lorikeet up`, "
             "or name another home with --home or an endpoint with --url."
         )
-    return Connection(record.url, key or admin_key(here))
-
-
-def admin_key(home: Path) -> str | None:
-    path = home / "admin.key"
-    return path.read_text().strip() if path.exists() else None
+    return Connection(record.url, key_for_home(key, here), local=True)

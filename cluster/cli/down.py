@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.connection import settings_of
-from cluster.cli.options import Home
-from cluster.cli.output import note
+from cluster.cli.home import settings_of
+from cluster.cli.options import Home, Json
+from cluster.cli.output import note, print_json
 from cluster.embedded.instance import sweep
 from cluster.embedded.record import ProductRecord, is_running
 from cluster.errors import Unavailable
@@ -24,8 +24,9 @@ def down(
     timeout: Annotated[
         float, typer.Option(min=0, help="Seconds for requests to end, then it is killed.")
     ] = 120.0,
+    as_json: Json = False,
 ) -> None:
-    """Stop what `lorikeet up` started on this home."""
+    """Stop what `lorikeet up` started on this home. Exit code 0 also if nothing runs."""
     here = settings_of(home).home
     record = ProductRecord.load(here)
     running = is_running(here)
@@ -38,7 +39,11 @@ def down(
         # One that was killed, now or earlier, left processes behind.
         swept = sweep(record.instance)
         ProductRecord.remove(here)
-    note("Stopped." if running or swept else f"Nothing runs on {here}.")
+    stopped = running or swept > 0
+    if as_json:
+        print_json({"home": str(here), "stopped": stopped})
+    else:
+        note("Stopped." if stopped else f"Nothing runs on {here}.")
 
 
 def _end(pid: int, home: Path, timeout: float) -> None:

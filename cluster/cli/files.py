@@ -4,63 +4,62 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
-from cluster.cli.connection import Connection, connect, require_success
-from cluster.cli.options import Home, Json, Key, Url
-from cluster.cli.output import moment, note, print_json, print_table, say, size
+from cluster.cli.command import command, line
+from cluster.cli.connection import Answer, Connection, connect
+from cluster.cli.options import Home, Key, Url
+from cluster.cli.output import note
+from cluster.cli.table import moment, size, table
 from cluster.errors import InvalidRequest
 
 app = typer.Typer(help="Upload, list and delete files.", no_args_is_help=True)
+PATH = "/v1/files"
 FileId = Annotated[str, typer.Argument(help="As `files list` names it.")]
 
 
-def upload_file(connection: Connection, path: Path, purpose: str) -> dict[str, Any]:
+def upload_file(connection: Connection, path: Path, purpose: str) -> Answer:
     """Raises InvalidRequest for a path that is no file."""
-    if not path.is_file():
+    if path.is_dir():
+        raise InvalidRequest(f"{path} is a folder, not a file.")
+    if not path.exists():
         raise InvalidRequest(f"There is no file {path}.")
     with path.open("rb") as content:
         parts = {"file": (path.name, content, "application/octet-stream")}
-        found: dict[str, Any] = connection.post("/v1/files", data={"purpose": purpose}, files=parts)
-    return found
+        return connection.post(PATH, data={"purpose": purpose}, files=parts)
 
 
-@app.command()
+@command(app, line("{id}"))
 def upload(
+    connection: Connection,
     path: Annotated[Path, typer.Argument(help="For a fine-tune: JSONL, a conversation a line.")],
-    purpose: Annotated[str, typer.Option()] = "fine-tune",
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
+    purpose: Annotated[str, typer.Option(help="What it is for.")] = "fine-tune",
+) -> Answer:
     """Upload a file; print its id."""
-    found = upload_file(connect(home, url, key), path, purpose)
-    print_json(found) if as_json else say(found["id"])
+    return upload_file(connection, path, purpose)
 
 
-@app.command("list")
+@command(
+    app,
+    table(
+        {
+            "ID": "id",
+            "NAME": "filename",
+            "PURPOSE": "purpose",
+            "SIZE": size("bytes"),
+            "CREATED": moment("created_at"),
+        }
+    ),
+    name="list",
+)
 def list_files(
-    limit: Annotated[int, typer.Option(min=1)] = 100,
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
+    connection: Connection, limit: Annotated[int, typer.Option(min=1)] = 100
+) -> list[Answer]:
     """List files, newest first."""
-    rows = connect(home, url, key).pages("/v1/files", limit)
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("ID", "NAME", "PURPOSE", "SIZE", "CREATED"),
-        (
-            (r["id"], r["filename"], r["purpose"], size(r["bytes"]), moment(r["created_at"]))
-            for r in rows
-        ),
-    )
+    return connection.pages(PATH, limit)
 
 
 @app.command()
@@ -71,26 +70,19 @@ def content(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Print or save what a file holds."""
-    connection = connect(home, url, key)
-    with connection.http.stream("GET", f"/v1/files/{file_id}/content") as answer:
-        if not answer.is_success:
-            answer.read()
-        require_success(answer)
+    """Print or save what a file holds. Its bytes as they are: there is no --json."""
+    with connect(home, url, key).stream("GET", f"{PATH}/{quote(file_id, safe='')}/content") as sent:
         if output is None:
-            for chunk in answer.iter_bytes():
+            for chunk in sent.iter_bytes():
                 sys.stdout.buffer.write(chunk)
             return
         with output.open("wb") as out:
-            for chunk in answer.iter_bytes():
+            for chunk in sent.iter_bytes():
                 out.write(chunk)
     note(f"Saved as {output}.")
 
 
-@app.command()
-def delete(
-    file_id: FileId, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
+@command(app, line("Deleted {id}."))
+def delete(connection: Connection, file_id: FileId) -> Answer:
     """Delete a file."""
-    found = connect(home, url, key).delete(f"/v1/files/{file_id}")
-    print_json(found) if as_json else say(f"Deleted {file_id}.")
+    return connection.delete(f"{PATH}/{quote(file_id, safe='')}")

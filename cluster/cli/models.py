@@ -7,43 +7,30 @@ from urllib.parse import quote
 
 import typer
 
-from cluster.cli.connection import connect
-from cluster.cli.options import Home, Json, Key, Url
-from cluster.cli.output import moment, print_json, print_table, say
+from cluster.cli.command import command
+from cluster.cli.connection import Answer, Connection
+from cluster.cli.table import moment, print_fields, table
 
-app = typer.Typer(help="List base models and adapters.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show what requests may name: base models and adapters. "
+    "`lorikeet adapters` adds and removes the latter, the Serve configuration the former.",
+    no_args_is_help=True,
+)
+PATH = "/v1/models"
 Model = Annotated[str, typer.Argument(help="As `models list` names it.")]
 
 
-@app.command("list")
-def list_models(home: Home = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+@command(
+    app,
+    table({"MODEL": "id", "BASE": "parent", "OWNER": "owned_by", "CREATED": moment("created")}),
+    name="list",
+)
+def list_models(connection: Connection) -> list[Answer]:
     """List every model and adapter that answers."""
-    rows = connect(home, url, key).get("/v1/models")["data"]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("MODEL", "BASE", "OWNER", "CREATED"),
-        ((r["id"], r.get("parent"), r.get("owned_by"), moment(r.get("created"))) for r in rows),
-    )
+    return connection.rows(PATH)
 
 
-@app.command()
-def show(
-    model: Model, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
+@command(app, print_fields)
+def show(connection: Connection, model: Model) -> Answer:
     """Show one model."""
-    found = connect(home, url, key).get(f"/v1/models/{quote(model)}")
-    if as_json:
-        print_json(found)
-    else:
-        print_table(("FIELD", "VALUE"), found.items())
-
-
-@app.command()
-def delete(
-    model: Model, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
-    """Delete an adapter; a base model goes by the Serve configuration."""
-    found = connect(home, url, key).delete(f"/v1/models/{quote(model)}")
-    print_json(found) if as_json else say(f"Deleted {model}.")
+    return connection.get(f"{PATH}/{quote(model)}")

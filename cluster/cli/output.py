@@ -1,66 +1,61 @@
-"""Where words go: data to stdout, everything else to stderr; JSON where it is asked for."""
+"""Where words go: data to stdout, everything else to stderr.
+
+With --json stdout holds one JSON document and stderr nothing, but for an error: then one JSON
+object on one line, so that a program reads both without looking at words.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names hold colons and brackets, which Rich would take for emoji and markup.
+PLAIN: dict[str, Any] = {
+    "highlight": False,
+    "markup": False,
+    "emoji": False,
+    "soft_wrap": True,
+}
+stdout = Console(**PLAIN)
+stderr = Console(stderr=True, **PLAIN)
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal would obey. A tenant or a model may have written it; it is not shown."""
 
 
-def complain(message: str) -> None:
+def speak_json(asked: bool) -> None:
+    """Whether errors are JSON from now on, and notes and progress are left out."""
+    stderr.quiet = asked
+
+
+def complain(message: str, code: str, param: str | None = None) -> None:
     """An error: its first line after the program's name, the rest (a log's end) below it."""
-    first, _, rest = message.strip().partition("\n")
-    stderr.print(f"lorikeet: {first}", style="bold red", markup=False)
+    if stderr.quiet:
+        error = {"message": message, "code": code, "param": param}
+        sys.stderr.write(json.dumps({"error": error}, ensure_ascii=False) + "\n")
+        return
+    first, _, rest = visible(message).strip().partition("\n")
+    stderr.print(f"lorikeet: {first}", style="bold red")
     if rest:
-        stderr.print(rest, markup=False)
+        stderr.print(rest)
 
 
 def say(message: str) -> None:
-    stdout.print(message, markup=False)
+    stdout.print(visible(message))
 
 
 def note(message: str) -> None:
     """Something for the person, which a pipe does not want."""
-    stderr.print(message, markup=False)
+    stderr.print(visible(message))
 
 
 def print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))  # noqa: T201 - no wrapping, no markup
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("-" if cell is None else _plain(str(cell)) for cell in row))
-    stdout.print(table)
-
-
-def moment(seconds: float | None) -> str | None:
-    """A unix time as the reader's clock shows it."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
-def _plain(text: str) -> str:
-    # A tenant chose these names: no markup, no control sequences.
-    return re.sub(r"[\x00-\x1f\x7f]", "?", text).replace("[", r"\[")
+def visible(text: str) -> str:
+    return CONTROL.sub("?", text)

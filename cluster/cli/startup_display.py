@@ -9,6 +9,7 @@ from typing import Self
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
 from cluster.cli.output import stderr
 from cluster.embedded.record import Part, ProductRecord
@@ -52,17 +53,17 @@ class StartupDisplay:
         for part in self._parts():
             if part.seconds is not None and part.part not in self._told:
                 self._told.add(part.part)
-                stderr.print(f"{_title(part):<24} {part.seconds:6.1f} s", markup=False)
+                stderr.print(f"{_title(part):<24} {part.seconds:6.1f} s")
 
     def __rich__(self) -> Table:
         table = Table.grid(padding=(0, 1))
         for part in self._parts():
             done = part.seconds is not None
             table.add_row(
-                "[green]✔[/]" if done else self._spinner,
+                Text("✔", style="green") if done else self._spinner,
                 _title(part),
                 f"{part.elapsed:.1f} s",
-                f"[dim]{part.detail}[/]",
+                Text(part.detail, style="dim"),
             )
         return table
 

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from cluster.cli.connection import Connection, connect
+from cluster.cli.command import command, line
+from cluster.cli.connection import Answer, Connection
 from cluster.cli.files import upload_file
-from cluster.cli.options import Home, Json, Key, Url
-from cluster.cli.output import complain, moment, note, print_json, print_table, say
+from cluster.cli.output import note, say
+from cluster.cli.table import Row, moment, print_fields, table
 from cluster.cli.train_progress import follow
+from cluster.errors import LorikeetError
 
-app = typer.Typer(help="Submit, watch and cancel fine-tunes.", no_args_is_help=True)
+app = typer.Typer(help="Submit, watch, pause and cancel fine-tunes.", no_args_is_help=True)
 PATH = "/v1/fine_tuning/jobs"
 JobId = Annotated[str, typer.Argument(help="As `train list` names it.")]
 
 
-@app.command()
+class JobEnded(LorikeetError):
+    """Otherwise than with an adapter."""
+
+    code = "job_ended"
+
+
+def _tell_result(job: Answer) -> None:
+    say(job.get("fine_tuned_model") or job["id"])
+
+
+def _require_result(job: Answer) -> None:
+    if job["status"] in ("failed", "cancelled"):
+        error = job.get("error") or {}
+        why = error.get("message")
+        told = f"The job {job['status']}" if job["status"] == "failed" else "The job was cancelled"
+        raise JobEnded(f"{told}: {why}" if why else f"{told}.", code=error.get("code"))
+
+
+@command(app, _tell_result, judge=_require_result)
 def submit(
+    connection: Connection,
     data: Annotated[str, typer.Argument(help="A JSONL file, or the id of an uploaded one.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The base model.")],
     suffix: Annotated[str | None, typer.Option(help="Goes into the adapter's name.")] = None,
@@ -29,123 +51,125 @@ def submit(
     learning_rate_multiplier: Annotated[
         float | None, typer.Option(help="Times the rate that suits the model.")
     ] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(help="The same data and seed, the same run.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Upload the data if it is a file, and start a fine-tune."""
-    connection = connect(home, url, key)
+) -> Answer:
+    """Upload the data if it is a file, and start a fine-tune; print the job's id.
+
+    With --watch print the new model's name, once it answers.
+    """
     body: dict[str, Any] = {"model": model, "training_file": _file_id(connection, data)}
     if validation is not None:
         body["validation_file"] = _file_id(connection, validation)
-    if suffix is not None:
-        body["suffix"] = suffix
-    if seed is not None:
-        body["seed"] = seed
-    asked = {
-        "n_epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate_multiplier": learning_rate_multiplier,
-    }
-    given = {name: value for name, value in asked.items() if value is not None}
-    if given:
-        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": given}}
-    job = connection.post(PATH, json=body)
-    if watch:
-        note(f"Job {job['id']}")
-        job = _follow(connection, job["id"], show=not as_json)
-    told = (job["fine_tuned_model"] or job["status"]) if watch else job["id"]
-    print_json(job) if as_json else say(told)
-    _exit_by(job, watched=watch)
+    hyperparameters = _given(
+        n_epochs=epochs, batch_size=batch_size, learning_rate_multiplier=learning_rate_multiplier
+    )
+    if hyperparameters:
+        body["method"] = {
+            "type": "supervised",
+            "supervised": {"hyperparameters": hyperparameters},
+        }
+    job = connection.post(PATH, json=body | _given(suffix=suffix, seed=seed))
+    if not watch:
+        return job
+    note(f"Job {job['id']}")
+    return _follow(connection, job["id"])
 
 
-@app.command()
-def watch(
-    job_id: JobId, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
-    """Follow a job to its end: progress, loss, time left. Ctrl-C leaves it running."""
-    job = _follow(connect(home, url, key), job_id, show=not as_json)
-    print_json(job) if as_json else say(job["fine_tuned_model"] or job["status"])
-    _exit_by(job, watched=True)
+@command(app, _tell_result, judge=_require_result)
+def watch(connection: Connection, job_id: JobId) -> Answer:
+    """Follow a job to its end: progress, loss, time left. Ctrl-C leaves it running.
+
+    A paused job is waited for.
+    """
+    return _follow(connection, job_id)
 
 
-@app.command("list")
+@command(
+    app,
+    table(
+        {
+            "ID": "id",
+            "STATUS": "status",
+            "MODEL": "model",
+            "RESULT": "fine_tuned_model",
+            "CREATED": moment("created_at"),
+        }
+    ),
+    name="list",
+)
 def list_jobs(
-    limit: Annotated[int, typer.Option(min=1)] = 20,
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
+    connection: Connection, limit: Annotated[int, typer.Option(min=1)] = 20
+) -> list[Answer]:
     """List jobs, newest first."""
-    rows = connect(home, url, key).pages(PATH, limit)
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("ID", "STATUS", "MODEL", "RESULT", "CREATED"),
-        (
-            (r["id"], r["status"], r["model"], r["fine_tuned_model"], moment(r["created_at"]))
-            for r in rows
-        ),
-    )
+    return connection.pages(PATH, limit)
 
 
-@app.command()
-def show(
-    job_id: JobId, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
+@command(app, print_fields)
+def show(connection: Connection, job_id: JobId) -> Answer:
     """Show one job."""
-    job = connect(home, url, key).get(f"{PATH}/{job_id}")
-    if as_json:
-        print_json(job)
-    else:
-        print_table(("FIELD", "VALUE"), ((k, v) for k, v in job.items() if v not in (None, [], {})))
+    return connection.get(_path(job_id))
 
 
-@app.command()
-def cancel(
-    job_id: JobId, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
+@command(app, line("{id} {status}"))
+def cancel(connection: Connection, job_id: JobId) -> Answer:
     """Cancel a job, whatever it is at."""
-    job = connect(home, url, key).post(f"{PATH}/{job_id}/cancel")
-    print_json(job) if as_json else say(f"{job_id} {job['status']}")
+    return connection.post(_path(job_id, "cancel"))
 
 
-@app.command()
-def events(
-    job_id: JobId,
-    limit: Annotated[int, typer.Option(min=1)] = 100,
-    home: Home = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Show a job's events, oldest first."""
-    rows = connect(home, url, key).pages(f"{PATH}/{job_id}/events", limit)[::-1]
-    if as_json:
-        print_json(rows)
-        return
+@command(app, line("{id} {status}"))
+def pause(connection: Connection, job_id: JobId) -> Answer:
+    """Pause a job; one that runs writes a checkpoint first and goes on from it."""
+    job = connection.post(_path(job_id, "pause"))
+    if job["status"] == "running":
+        note("It pauses when its checkpoint is written.")
+    return job
+
+
+@command(app, line("{id} {status}"))
+def resume(connection: Connection, job_id: JobId) -> Answer:
+    """Resume a paused job from its last checkpoint."""
+    return connection.post(_path(job_id, "resume"))
+
+
+def _show_events(rows: list[Answer]) -> None:
+    at = moment("created_at")
     for row in rows:
-        say(f"{moment(row['created_at'])}  {row['level']:<5}  {row['message']}")
+        say(f"{at(row)}  {row.get('level', ''):<5}  {row['message']}")
 
 
-@app.command()
+@command(app, _show_events)
+def events(
+    connection: Connection, job_id: JobId, limit: Annotated[int, typer.Option(min=1)] = 100
+) -> list[Answer]:
+    """Show a job's newest events, oldest first."""
+    return connection.pages(_path(job_id, "events"), limit)[::-1]
+
+
+def _metrics(row: Row) -> str:
+    found = row.get("metrics") or {}
+    return "  ".join(f"{name} {value:.4g}" for name, value in found.items() if name != "step")
+
+
+@command(
+    app,
+    table(
+        {"ID": "id", "STEP": "step_number", "METRICS": _metrics, "CREATED": moment("created_at")}
+    ),
+)
 def checkpoints(
-    job_id: JobId, home: Home = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
-    """List a job's checkpoints."""
-    rows = connect(home, url, key).pages(f"{PATH}/{job_id}/checkpoints", 1000)
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("ID", "STEP", "METRICS", "CREATED"),
-        ((r["id"], r["step_number"], r.get("metrics"), moment(r["created_at"])) for r in rows),
-    )
+    connection: Connection, job_id: JobId, limit: Annotated[int, typer.Option(min=1)] = 100
+) -> list[Answer]:
+    """List a job's checkpoints, newest first."""
+    return connection.pages(_path(job_id, "checkpoints"), limit)
+
+
+def _path(job_id: str, *below: str) -> str:
+    return "/".join((PATH, quote(job_id, safe=""), *below))
+
+
+def _given(**asked: Any) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _file_id(connection: Connection, data: str) -> str:
@@ -158,16 +182,9 @@ def _file_id(connection: Connection, data: str) -> str:
     return str(found["id"])
 
 
-def _follow(connection: Connection, job_id: str, *, show: bool) -> dict[str, Any]:
+def _follow(connection: Connection, job_id: str) -> Answer:
     try:
-        return follow(connection, f"{PATH}/{job_id}", show=show)
+        return follow(connection, _path(job_id))
     except KeyboardInterrupt:
         note(f"It goes on without you: lorikeet train watch {job_id}")
         raise
-
-
-def _exit_by(job: dict[str, Any], *, watched: bool) -> None:
-    if watched and job["status"] != "succeeded":
-        error = (job.get("error") or {}).get("message")
-        complain(f"The job {job['status']}" + (f": {error}" if error else "."))
-        raise typer.Exit(1)

@@ -7,75 +7,82 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from cluster.cli.connection import Connection
+from cluster.cli.connection import Answer, Connection, RequestFailed
 from cluster.cli.output import note, stderr
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 POLL_SECONDS = 0.5
+PATIENCE = 60.0
+"""Seconds for which an endpoint that does not answer is asked again: a job outlives its router."""
+PAGE = 100
 
 
-def follow(connection: Connection, path: str, *, show: bool) -> dict[str, Any]:
+def follow(connection: Connection, path: str) -> Answer:
     """Poll the job until it has ended; return it as it is then."""
-    seen: set[str] = set()
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
-    with Progress(*columns, console=stderr, disable=not (show and stderr.is_terminal)) as progress:
+    told: str | None = None
+    heard = time.monotonic()
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("waiting", total=None, figures="")
         while True:
-            job: dict[str, Any] = connection.get(path)
-            for event in _new_events(connection, path, seen):
-                data = event.get("data") or {}
-                if event.get("type") == "metrics" and "step" in data:
-                    total = data.get("max_steps") or data.get("total_steps")
-                    progress.update(
-                        bar, completed=data["step"], total=total, figures=_figures(data)
-                    )
-                    if show and not stderr.is_terminal:
-                        note(f"step {data['step']}/{total or '?'}  {_figures(data)}")
-                elif show:
-                    note(str(event["message"]))
-            progress.update(bar, description=_state(job))
-            if job["status"] in ENDED:
-                return job
+            try:
+                job = connection.get(path)
+                fresh = _events_after(connection, path, told)
+            except RequestFailed as error:
+                if not error.passing or time.monotonic() - heard > PATIENCE:
+                    raise
+                progress.update(bar, description="no answer")
+            else:
+                heard = time.monotonic()
+                for event in fresh:
+                    _tell(progress, event)
+                    told = event["id"]
+                progress.update(bar, description=str(job["status"]))
+                if job["status"] in ENDED:
+                    return job
             time.sleep(POLL_SECONDS)
 
 
-def _new_events(connection: Connection, path: str, seen: set[str]) -> list[dict[str, Any]]:
+def _events_after(connection: Connection, path: str, told: str | None) -> list[Answer]:
     """Those that were not there at the last call, oldest first."""
-    fresh: list[dict[str, Any]] = []
-    query: dict[str, Any] = {"limit": 100}
+    fresh: list[Answer] = []
+    query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
     while True:
+        if told is not None:
+            query["after"] = told
         page = connection.get(f"{path}/events", params=query)
-        new = [event for event in page["data"] if event["id"] not in seen]
-        fresh += new
-        # Newest first: a page with a known event ends what is new.
-        if len(new) < len(page["data"]) or not page.get("has_more"):
-            break
-        query["after"] = page["data"][-1]["id"]
-    seen.update(event["id"] for event in fresh)
-    return fresh[::-1]
+        fresh += page["data"]
+        if not page.get("has_more") or not page["data"]:
+            return fresh
+        told = page["data"][-1]["id"]
 
 
-def _state(job: dict[str, Any]) -> str:
-    # OpenAI's states are few; the product's own one says more where it is given.
-    return str(job.get("state") or job["status"])
+def _tell(progress: Progress, event: Answer) -> None:
+    data = event.get("data") or {}
+    if event.get("type") != "metrics" or "step" not in data:
+        note(str(event["message"]))
+        return
+    step, total = data["step"], data.get("max_steps")
+    for bar in progress.task_ids:
+        progress.update(bar, completed=step, total=total, figures=_figures(data))
+    if not stderr.is_terminal:
+        note(f"step {step}/{total or '?'}  {_figures(data)}")
 
 
 def _figures(data: dict[str, Any]) -> str:
     """Loss, speed and time left, as far as they are known."""
-    loss = data.get("loss", data.get("train_loss"))
-    words = []
-    if loss is not None:
-        words.append(f"loss {loss:.4f}")
-    if (rate := data.get("learning_rate")) is not None:
-        words.append(f"lr {rate:.2e}")
-    if (speed := data.get("tokens_per_second")) is not None:
-        words.append(f"{speed:,.0f} tokens/s")
-    if (eta := data.get("eta")) is not None:
-        words.append(f"{eta:.0f} s left")
-    return "  ".join(words)
+    shown = {
+        "loss": "loss {:.4f}",
+        "learning_rate": "lr {:.2e}",
+        "tokens_per_second": "{:,.0f} tokens/s",
+        "eta": "{:.0f} s left",
+    }
+    return "  ".join(
+        form.format(data[name]) for name, form in shown.items() if data.get(name) is not None
+    )

@@ -13,11 +13,14 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.connection import admin_key, settings_of
-from cluster.cli.options import Home
-from cluster.cli.output import note, say
+from cluster.cli.api_key import admin_key, key_file
+from cluster.cli.home import settings_of
+from cluster.cli.options import Home, Json
+from cluster.cli.output import note, print_json, say
 from cluster.cli.startup_display import StartupDisplay
+from cluster.cli.status import state_of
 from cluster.embedded.folders import private_folder
+from cluster.embedded.ports import require_free
 from cluster.embedded.product import Product, StopRequested, on_stop_signal
 from cluster.embedded.ray_head import tail
 from cluster.embedded.record import ProductRecord, ProductState, home_lock, run_folder
@@ -41,43 +44,55 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when ready; stop it with `down`.")
     ] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until ready, at most.")] = 900.0,
+    as_json: Json = False,
     child: Annotated[bool, typer.Option("--detached-child", hidden=True)] = False,
 ) -> None:
-    """Start Ray, the stores and all that the Serve configuration names, on this machine."""
+    """Start Ray, the stores and all that the Serve configuration names, on this machine.
+
+    With --json print what `status` prints once it is ready, without the key itself.
+    """
     path = (config or default_config()).resolve()
     wanted = at_address(read_config(path), host, port)
     settings = settings_of(home)
-    if detach:
-        http = wanted["http_options"]
-        options = [f"--config={path}", f"--host={http['host']}", f"--port={http['port']}"]
-        _start_detached([*options, f"--timeout={timeout}"], settings.home)
-        _print_summary(settings.home, chat_model(wanted), detached=True)
-        return
-    product = Product(settings, wanted, cwd=path.parent)
-    display = StartupDisplay(lambda: product.record)
+
+    def tell_ready() -> None:
+        if as_json:
+            print_json(state_of(settings.home))
+            sys.stdout.flush()
+        else:
+            _print_summary(settings.home, chat_model(wanted), detached=detach)
+
     try:
+        if detach:
+            http = wanted["http_options"]
+            options = [f"--config={path}", f"--timeout={timeout}"]
+            _start_detached(options, settings.home, http["host"], http["port"])
+            tell_ready()
+            return
+        product = Product(settings, wanted, cwd=path.parent)
+        display = StartupDisplay(lambda: product.record)
         with on_stop_signal(), product.running(display, timeout):
             if not child:
-                _print_summary(settings.home, chat_model(wanted), detached=False)
+                tell_ready()
             product.watch()
     except StopRequested as stop:
         note("Stopped.")
         raise typer.Exit(stop.exit_code) from None
 
 
-def _start_detached(options: list[str], home: Path) -> None:
+def _start_detached(options: list[str], home: Path, host: str, port: int) -> None:
     """Start the same command in a session of its own; return when it is ready.
 
-    Raises Conflict or Unavailable with its last words.
+    Raises Conflict, ConfigurationError or Unavailable with its last words.
     """
     private_folder(home)
     with home_lock(home):
-        pass  # it is free: else say so before anything is started
+        require_free(host, port)  # both are: else say so before anything is started
     log = private_folder(run_folder(home)) / "up.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "cluster.cli.app", "up", "--detached-child"]
         child = subprocess.Popen(
-            [*command, f"--home={home}", *options],
+            [*command, f"--home={home}", f"--host={host}", f"--port={port}", *options],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -95,10 +110,10 @@ def _start_detached(options: list[str], home: Path) -> None:
                 if (now := record()) is not None and now.state is ProductState.READY:
                     return
                 time.sleep(0.2)
-    except StopRequested as stop:
+    except StopRequested:
         child.send_signal(signal.SIGTERM)
         child.wait()
-        raise typer.Exit(stop.exit_code) from None
+        raise
     last = record()
     raise Unavailable(last.error if last and last.error else f"The start failed.\n{tail(log)}")
 
@@ -109,25 +124,21 @@ def _print_summary(home: Path, model: str | None, *, detached: bool) -> None:
     seconds = max(p.started + p.elapsed for p in record.parts) - record.parts[0].started
     say("")
     say(f"Lorikeet is ready at {record.url}/v1 after {seconds:.0f} s.")
-    key_file = home / "admin.key"
     if (key := admin_key(home)) is not None:
         say(f"Admin key  {key}")
-        say(f"Kept in    {key_file}")
+        say(f"Kept in    {key_file(home)}")
     if model is not None:
         say("")
-        say(_curl(record.url, key_file, model))
+        say(_curl(record.url, key_file(home), model))
     say("")
     stop = f"`lorikeet down --home {shlex.quote(str(home))}`" if detached else "Ctrl-C"
     say(f"Stop it with {stop}.")
 
 
-def _curl(url: str, key_file: Path, model: str) -> str:
+def _curl(url: str, key: Path, model: str) -> str:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
+    authorization = f'"Authorization: Bearer $(cat {shlex.quote(str(key))})"'
     return (
-        f'curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat {_quote(key_file)})" '
+        f"curl {url}/v1/chat/completions -H {authorization} "
         f"-H 'Content-Type: application/json' -d {shlex.quote(body)}"
     )
-
-
-def _quote(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,15 @@ class Asked:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+class Broken(str):
+    """An answer whose end never comes: the connection is closed before it."""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @dataclass
@@ -55,7 +65,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
             sent = content.encode() if text else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("content-type", "text/event-stream" if text else "application/json")
-            self.send_header("content-length", str(len(sent)))
+            self.send_header("content-length", str(len(sent) + isinstance(content, Broken)))
             self.end_headers()
             self.wfile.write(sent)
 
@@ -91,8 +101,9 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*words: str) -> Outcome:
+    def run(*words: str, stdin: str | None = None) -> Outcome:
         monkeypatch.setattr("sys.argv", ["lorikeet", *words])
+        monkeypatch.setattr("sys.stdin", Terminal() if stdin is None else io.StringIO(stdin))
         capsys.readouterr()
         try:
             lorikeet.main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,48 +25,17 @@ def test_models_are_listed(endpoint: Endpoint, run: Run) -> None:
     assert endpoint.asked[0].headers["Authorization"] == "Bearer sk-test"
 
 
-def test_an_id_with_a_slash_is_one_path(endpoint: Endpoint, run: Run) -> None:
-    endpoint.answers["DELETE /v1/models/acme/birds%3A1"] = (200, {"deleted": True})
-    assert run("models", "delete", "acme/birds:1").out == "Deleted acme/birds:1.\n"
+def test_a_name_may_hold_slashes_and_colons(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/models/acme/birds%3A1"] = (200, MODEL)
+    assert run("models", "show", "acme/birds:1", "--json").json() == MODEL
+    gone = {"id": "acme/birds:1", "deleted": True}
+    endpoint.answers["DELETE /v1/models/acme/birds%3A1"] = (200, gone)
+    assert run("adapters", "remove", "acme/birds:1").out == "Removed acme/birds:1.\n"
 
 
-def test_an_error_is_one_line_on_stderr(endpoint: Endpoint, run: Run) -> None:
-    found = run("models", "show", "nothing", "--json")
-    assert (found.code, found.out) == (1, "")
-    assert found.err == "lorikeet: No /v1/models/nothing here.\n"
-
-
-def test_an_error_that_is_not_json_is_told(endpoint: Endpoint, run: Run) -> None:
-    endpoint.answers["GET /v1/models"] = (502, "upstream")
-    assert run("models", "list").err == "lorikeet: 502 Bad Gateway upstream\n"
-
-
-def test_a_dead_address_is_one_line(run: Run) -> None:
-    found = run("models", "list", "--url", "http://127.0.0.1:9", "--key", "x")
-    assert found.code == 1
-    assert found.err.startswith("lorikeet: The connection failed")
-    assert found.err.count("\n") == 1
-
-
-def test_an_address_needs_its_scheme(run: Run) -> None:
-    found = run("models", "list", "--url", "localhost:8000")
-    assert found.code == 1
-    assert "must begin with http:// or https://" in found.err
-
-
-@pytest.mark.parametrize("words", [["nothing"], ["models", "show"], ["up", "--port", "x"]])
-def test_wrong_usage_is_2(run: Run, words: list[str]) -> None:
-    assert run(*words).code == 2
-
-
-def test_a_home_without_a_product_is_told(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LORIKEET_URL", raising=False)
-    found = run("models", "list", "--home", str(tmp_path / "h"))
-    assert found.code == 1
-    assert "start it with `lorikeet up`" in found.err
-    assert not (tmp_path / "h").exists(), "looking makes nothing"
+def test_an_id_cannot_leave_its_path(endpoint: Endpoint, run: Run) -> None:
+    run("files", "delete", "../models/budgie?x")
+    assert endpoint.asked[0].path == "/v1/files/..%2Fmodels%2Fbudgie%3Fx"
 
 
 def test_status_of_nothing(run: Run, tmp_path: Path) -> None:
@@ -81,51 +49,8 @@ def test_down_of_nothing(run: Run, tmp_path: Path) -> None:
     found = run("down", "--home", str(tmp_path))
     assert found.code == 0
     assert found.err == f"Nothing runs on {tmp_path}.\n"
-
-
-def test_chat_streams(endpoint: Endpoint, run: Run) -> None:
-    words = ["Hel", "lo", None]
-    events = [{"choices": [{"delta": {"content": word}}]} for word in words]
-    events.append({"choices": [], "usage": {}})  # type: ignore[dict-item]
-    stream = "".join(f"data: {json.dumps(e)}\n\n" for e in events) + "data: [DONE]\n\n"
-    endpoint.answers["POST /v1/chat/completions"] = (200, stream)
-    found = run("chat", "budgie", "Hi", "--system", "Be kind.", "--temperature", "0")
-    assert (found.code, found.out) == (0, "Hello\n")
-    assert endpoint.asked[0].json() == {
-        "model": "budgie",
-        "temperature": 0,
-        "stream": True,
-        "messages": [
-            {"role": "system", "content": "Be kind."},
-            {"role": "user", "content": "Hi"},
-        ],
-    }
-
-
-def test_chat_ends_with_the_streams_error(endpoint: Endpoint, run: Run) -> None:
-    endpoint.answers["POST /v1/chat/completions"] = (200, 'data: {"error": {"message": "Gone."}}\n')
-    found = run("chat", "budgie", "Hi")
-    assert found.code == 1
-    assert found.err == "lorikeet: Gone.\n"
-
-
-def test_a_conversation_remembers(
-    endpoint: Endpoint, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = iter(["One", "", "Two"])
-
-    def ask(_prompt: str) -> str:
-        try:
-            return next(said)
-        except StopIteration:
-            raise EOFError from None
-
-    monkeypatch.setattr("builtins.input", ask)
-    stream = 'data: {"choices": [{"delta": {"content": "Yes"}}]}\n\n'
-    endpoint.answers["POST /v1/chat/completions"] = (200, stream)
-    assert run("chat", "budgie").code == 0
-    roles = [m["role"] for m in endpoint.asked[1].json()["messages"]]
-    assert roles == ["user", "assistant", "user"]
+    found = run("down", "--json", "--home", str(tmp_path))
+    assert found.json() == {"home": str(tmp_path), "stopped": False}
 
 
 def test_a_file_is_uploaded_in_parts(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
@@ -143,6 +68,10 @@ def test_a_missing_file_is_told(endpoint: Endpoint, run: Run, tmp_path: Path) ->
     found = run("files", "upload", str(tmp_path / "none"))
     assert found.code == 1
     assert found.err.startswith("lorikeet: There is no file")
+    found = run("files", "upload", str(tmp_path))
+    assert found.err == f"lorikeet: {tmp_path} is a folder, not a file.\n"
+    found = run("adapters", "add", str(tmp_path / "none"), "--name", "x", "--base", "budgie")
+    assert found.err == f"lorikeet: There is no folder {tmp_path / 'none'}.\n"
     assert endpoint.asked == []
 
 
@@ -154,6 +83,14 @@ def test_lists_follow_their_pages(endpoint: Endpoint, run: Run) -> None:
     ]
     assert run("files", "list", "--json").json() == rows
     assert "after=file-1" in endpoint.asked[1].path
+
+
+def test_a_list_that_is_cut_says_so(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/files"] = (200, {"data": [FILE, FILE], "has_more": True})
+    found = run("files", "list", "--limit", "2")
+    assert found.out.count("file-1") == 2
+    assert found.err == "These are the newest 2; --limit shows more.\n"
+    assert len(run("files", "list", "--limit", "3", "--json").json()) == 3
 
 
 def test_a_files_content_is_bytes(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
@@ -205,11 +142,3 @@ def test_expiry_is_understood() -> None:
     for wrong in ("soon", "10x", "-1d"):
         with pytest.raises(typer.BadParameter):
             expiry(wrong)
-
-
-def test_names_of_others_are_not_markup(endpoint: Endpoint, run: Run) -> None:
-    hostile = {**MODEL, "id": "[red]x\x1b[2J"}
-    endpoint.answers["GET /v1/models"] = (200, {"data": [hostile]})
-    out = run("models", "list").out
-    assert "[red]x?[2J" in out
-    assert "\x1b" not in out

@@ -1,5 +1,8 @@
+"""Fine-tunes from the command line: what is sent, what a watcher sees, how it ends."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import pytest
 
 from cluster.cli import train_progress
 
-from .conftest import Endpoint, Run
+from .conftest import Broken, Endpoint, Run
 
 PATH = "/v1/fine_tuning/jobs"
 
@@ -64,11 +67,47 @@ def test_watch_tells_each_event_once(endpoint: Endpoint, run: Run) -> None:
     ]
     endpoint.answers[f"GET {PATH}/ftjob-1/events"] = [
         (200, {"data": [first]}),
-        (200, {"data": [second, first]}),
+        (200, {"data": [second]}),
+        (200, {"data": []}),
     ]
     found = run("train", "watch", "ftjob-1")
     assert (found.code, found.out) == (0, "ft:budgie:x\n")
     assert found.err == "Started\nstep 5/10  loss 0.5000  9 s left\n"
+    asked = [a.path.partition("?")[2] for a in endpoint.asked if "/events" in a.path]
+    assert asked == [f"limit=100&order=asc{after}" for after in ("", "&after=e1", "&after=e2")]
+
+
+def test_a_watch_outlives_its_router(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers[f"GET {PATH}/ftjob-1"] = [
+        (503, {"error": {"message": "No router.", "code": "service_unavailable"}}),
+        (200, Broken('{"id')),
+        (200, job("succeeded", fine_tuned_model="ft:budgie:x")),
+    ]
+    endpoint.answers[f"GET {PATH}/ftjob-1/events"] = (200, {"data": []})
+    found = run("train", "watch", "ftjob-1")
+    assert (found.code, found.out, found.err) == (0, "ft:budgie:x\n", "")
+
+
+def test_a_watch_has_an_end(endpoint: Endpoint, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_progress, "PATIENCE", 0)
+    endpoint.answers[f"GET {PATH}/ftjob-1"] = (503, {"error": {"message": "No router."}})
+    found = run("train", "watch", "ftjob-1")
+    assert (found.code, found.err) == (1, "lorikeet: No router.\n")
+
+
+def test_ctrl_c_leaves_the_job_running(
+    endpoint: Endpoint, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_progress.time, "sleep", interrupt)
+    endpoint.answers[f"GET {PATH}/ftjob-1"] = (200, job("running"))
+    endpoint.answers[f"GET {PATH}/ftjob-1/events"] = (200, {"data": []})
+    found = run("train", "watch", "ftjob-1")
+    assert found.code == 130
+    assert found.err == "It goes on without you: lorikeet train watch ftjob-1\n"
+    assert {asked.method for asked in endpoint.asked} == {"GET"}
 
 
 def test_a_failed_job_fails_the_watch(endpoint: Endpoint, run: Run) -> None:
@@ -78,12 +117,30 @@ def test_a_failed_job_fails_the_watch(endpoint: Endpoint, run: Run) -> None:
     found = run("train", "watch", "ftjob-1", "--json")
     assert found.code == 1
     assert found.json() == ended
-    assert found.err == "lorikeet: The job failed: Line 3 is not JSON.\n"
+    assert json.loads(found.err)["error"]["message"] == "The job failed: Line 3 is not JSON."
+    assert run("train", "watch", "ftjob-1").err == "lorikeet: The job failed: Line 3 is not JSON.\n"
 
 
-def test_cancel(endpoint: Endpoint, run: Run) -> None:
-    endpoint.answers[f"POST {PATH}/ftjob-1/cancel"] = (200, job("cancelled"))
-    assert run("train", "cancel", "ftjob-1").out == "ftjob-1 cancelled\n"
+@pytest.mark.parametrize(
+    ("word", "status"), [("cancel", "cancelled"), ("pause", "paused"), ("resume", "queued")]
+)
+def test_a_job_is_moved(endpoint: Endpoint, run: Run, word: str, status: str) -> None:
+    endpoint.answers[f"POST {PATH}/ftjob-1/{word}"] = (200, job(status))
+    found = run("train", word, "ftjob-1")
+    assert (found.code, found.out, found.err) == (0, f"ftjob-1 {status}\n", "")
+
+
+def test_a_running_job_pauses_later(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers[f"POST {PATH}/ftjob-1/pause"] = (200, job("running"))
+    found = run("train", "pause", "ftjob-1")
+    assert found.out == "ftjob-1 running\n"
+    assert found.err == "It pauses when its checkpoint is written.\n"
+
+
+def test_checkpoints_show_their_metrics(endpoint: Endpoint, run: Run) -> None:
+    row = {"id": "c1", "step_number": 5, "metrics": {"step": 5, "train_loss": 0.25}}
+    endpoint.answers[f"GET {PATH}/ftjob-1/checkpoints"] = (200, {"data": [row]})
+    assert "train_loss 0.25" in run("train", "checkpoints", "ftjob-1").out
 
 
 def test_events_are_oldest_first(endpoint: Endpoint, run: Run) -> None:
