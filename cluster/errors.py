@@ -4,7 +4,6 @@ LorikeetError
 ├── ConfigurationError          500  wrong settings; the process does not start
 ├── InvalidRequest              400  ├── ContextTooLong
 ├── Unauthenticated             401
-├── InsufficientCredit          402
 ├── Forbidden                   403
 ├── NotFound                    404  ├── ModelNotFound
 ├── MethodNotAllowed            405
@@ -70,12 +69,6 @@ class Unauthenticated(LorikeetError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
-
-
-class InsufficientCredit(LorikeetError):
-    status = 402
-    type = "insufficient_credits_error"
-    code = "insufficient_credits"
 
 
 class Forbidden(LorikeetError):

@@ -57,7 +57,6 @@ class Supervisor:
             RayJobs(),
             platform.settings,
             load_tokenizer,
-            redis=platform.redis,
             wake=self._wake,
             retire=platform.registry.withdraw,
         )

@@ -32,9 +32,6 @@ class RedisActor:
         self._server.wait()
         return str(ray.get_runtime_context().get_node_id())
 
-    def server_pid(self) -> int | None:
-        return self._server.pid
-
 
 def redis_actor(settings: Settings) -> Any:
     """The actor of this home, made if there is none."""
@@ -55,17 +52,6 @@ async def ensure_redis(settings: Settings, timeout: float = 60.0) -> None:
         async with asyncio.timeout(timeout):
             node = await redis_actor(settings).ready.remote()
     except TimeoutError:
-        raise Unavailable(f"The embedded Redis did not start in {timeout:.0f} s.") from None
-    _require_here(node)
-
-
-def ensure_redis_blocking(settings: Settings, timeout: float = 60.0) -> None:
-    """`ensure_redis` for a process without an event loop."""
-    if settings.redis_url is not None:
-        return
-    try:
-        node = ray.get(redis_actor(settings).ready.remote(), timeout=timeout)
-    except ray.exceptions.GetTimeoutError:
         raise Unavailable(f"The embedded Redis did not start in {timeout:.0f} s.") from None
     _require_here(node)
 

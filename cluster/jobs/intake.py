@@ -22,7 +22,7 @@ from cluster.jobs.states import JobState
 from cluster.jobs.transition import append, fail, move
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
-from cluster.store.schema import BaseModelRow, File, Job, JobEvent, now
+from cluster.store.schema import BaseModelRow, File, Job, now
 from cluster.store.sql import Database
 
 log = logging.getLogger(__name__)
@@ -44,25 +44,19 @@ class Verdict:
     """By parameter name: training_file, validation_file."""
     remark: str | None = None
 
-    def record(self, session: AsyncSession, job: Job) -> list[JobEvent]:
+    def record(self, session: AsyncSession, job: Job) -> None:
         """Write the reports, then queue the job or end it."""
-        events = []
         if self.remark:
-            events.append(append(session, job, self.remark, level="warn"))
+            append(session, job, self.remark, level="warn")
         for param, report in self.reports:
-            events += _events(session, job, param, report)
+            _append_report(session, job, param, report)
         if isinstance(self.outcome, Rejection):
             reason = self.outcome
-            events.append(fail(session, job, reason.code, reason.message, param=reason.param))
+            fail(session, job, reason.code, reason.message, param=reason.param)
         else:
             plan = self.outcome.model_dump(mode="json")
             job.resolved, job.max_steps = plan, self.outcome.max_steps
-            events.append(
-                move(
-                    session, job, JobState.QUEUED, "The data is valid; queued.", data={"plan": plan}
-                )
-            )
-        return events
+            move(session, job, JobState.QUEUED, "The data is valid; queued.", data={"plan": plan})
 
 
 class Intake:
@@ -150,8 +144,7 @@ def _rejection(param: str, report: Report) -> Rejection:
     return Rejection(f"invalid_{param}", f"{param}: {first}{others}", param)
 
 
-def _events(session: AsyncSession, job: Job, param: str, report: Report) -> list[JobEvent]:
-    events = []
+def _append_report(session: AsyncSession, job: Job, param: str, report: Report) -> None:
     for problem in report.problems:
         data: dict[str, Any] = {
             "param": param,
@@ -160,14 +153,13 @@ def _events(session: AsyncSession, job: Job, param: str, report: Report) -> list
             "value": problem.value,
             "allowed": problem.allowed,
         }
-        events.append(append(session, job, f"{param}: {problem.message}", level="error", data=data))
+        append(session, job, f"{param}: {problem.message}", level="error", data=data)
     shown = len(report.problems)
     tail = f", of which {shown} are shown" if report.problem_count > shown else ""
     what = f"{report.problem_count} problems{tail}" if report.problem_count else "no problems"
     message = f"{param}: {report.rows} good rows, {report.duplicates} of them repeated; {what}."
     level = "info" if report.ok else "error"
-    events.append(append(session, job, message, level=level, data=report.summary()))
-    return events
+    append(session, job, message, level=level, data=report.summary())
 
 
 def may_come_back(base: BaseModelRow, settings: Settings) -> bool:

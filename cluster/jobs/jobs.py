@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from redis.asyncio import Redis
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +13,6 @@ from cluster.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from cluster.files.purpose import Purpose
 from cluster.identifiers import new_id
 from cluster.jobs import bounds
-from cluster.jobs.live import LiveEvents
 from cluster.jobs.request import JobRequest
 from cluster.jobs.states import JOB_LIFECYCLE, RUNNING, JobState
 from cluster.jobs.transition import append, move, seize
@@ -32,9 +30,8 @@ PAUSABLE = frozenset(s for s in RUNNING if JOB_LIFECYCLE.allows(s, JobState.PAUS
 class Jobs:
     """Another organization's job is not found."""
 
-    def __init__(self, database: Database, redis: Redis | None, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._live = LiveEvents(redis)
         self._settings = settings
 
     async def create(self, principal: Principal, request: JobRequest) -> Job:
@@ -145,29 +142,24 @@ class Jobs:
 
         A process that works on it is stopped by the supervisor, and can write no more already.
         """
-        events = []
         async with self._database.begin() as session:
             job = await _lock(session, principal, job_id)
             if job.state != JobState.CANCELLED:
-                events.append(move(session, job, JobState.CANCELLED, "Cancelled."))
-        await self._live.publish(*events)
+                move(session, job, JobState.CANCELLED, "Cancelled.")
         return job
 
     async def pause(self, principal: Principal, job_id: str) -> Job:
         """Stop after a checkpoint; at once while queued. Raises Conflict where that can't be."""
-        events = []
         async with self._database.begin() as session:
             job = await _lock(session, principal, job_id)
             state = JobState(job.state)
             if state is JobState.QUEUED:
-                events.append(move(session, job, JobState.PAUSED, "Paused."))
+                move(session, job, JobState.PAUSED, "Paused.")
             elif state in PAUSABLE and not job.pause_requested:
                 job.pause_requested = True
-                message = "Asked to pause: a checkpoint will be written first."
-                events.append(append(session, job, message))
+                append(session, job, "Asked to pause: a checkpoint will be written first.")
             elif state not in PAUSABLE and state is not JobState.PAUSED:
                 JOB_LIFECYCLE.check(state, JobState.PAUSED)
-        await self._live.publish(*events)
         return job
 
     async def resume(self, principal: Principal, job_id: str) -> Job:
@@ -184,8 +176,7 @@ class Jobs:
                 )
             job.pause_requested = False
             job.started_at = None  # the time limit is on the time that it runs
-            event = move(session, job, JobState.QUEUED, "Resumed: queued again.")
-        await self._live.publish(event)
+            move(session, job, JobState.QUEUED, "Resumed: queued again.")
         return job
 
     async def _base(self, principal: Principal, name: str) -> BaseModel:

@@ -1,8 +1,8 @@
 """How a running fine-tune tells the control plane what it does.
 
-The training process holds a `Journal`; `SqlJournal` writes to SQL (durable) and publishes to Redis
-(live, best effort). Every write is fenced by the attempt: a process that was given up for lost
-and lives on gets `Superseded` and must stop.
+The training process holds a `Journal`; `SqlJournal` writes to SQL, where watchers read. Every write
+is fenced by the attempt: a process that was given up for lost and lives on gets `Superseded` and
+must stop.
 """
 
 from __future__ import annotations

@@ -14,12 +14,11 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.jobs.live import LiveEvents
 from cluster.jobs.runner import ENDED, Runner, RunStatus
 from cluster.jobs.states import JOB_LIFECYCLE, RUNNING, JobState
 from cluster.jobs.transition import append, fail, move, seize
 from cluster.settings import Settings
-from cluster.store.schema import Job, JobEvent, now
+from cluster.store.schema import Job, now
 
 Transaction = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 """Opens a transaction that commits only for the owner of the lease."""
@@ -40,14 +39,12 @@ class Runs:
         transaction: Transaction,
         runner: Runner,
         settings: Settings,
-        live: LiveEvents,
         *,
         poll_seconds: float = 2.0,
     ) -> None:
         self._transaction = transaction
         self._runner = runner
         self._settings = settings
-        self._live = live
         self._poll_seconds = poll_seconds
         self._submitted: set[str] = set()
         self._polled: dict[str, float] = {}
@@ -113,8 +110,7 @@ class Runs:
             row = await seize(session, job.id, attempt=job.attempt, states=RUNNING)
             if row is None:
                 return
-            event = fail(session, row, "timed_out", message, state=JobState.TIMED_OUT)
-        await self._live.publish(event)
+            fail(session, row, "timed_out", message, state=JobState.TIMED_OUT)
 
     async def _pause(self, job: Job, submission: str, status: RunStatus) -> None:
         if status is RunStatus.PENDING:
@@ -137,10 +133,8 @@ class Runs:
     async def _rest(self, job: Job) -> None:
         async with self._transaction() as session:
             row = await seize(session, job.id, attempt=job.attempt, states=RUNNING)
-            if row is None or not _pausable(row):
-                return
-            event = _paused(session, row)
-        await self._live.publish(event)
+            if row is not None and _pausable(row):
+                _pause(session, row)
 
     async def _lost(self, job: Job, reason: str, status: RunStatus) -> None:
         """A run has ended, or is as good as dead, whose job has not ended."""
@@ -149,24 +143,24 @@ class Runs:
             if row is None:  # it ended well in the meantime, or somebody cancelled it
                 return
             if _pausable(row):
-                event = _paused(session, row)
+                _pause(session, row)
             else:
-                event = self._retry_or_fail(session, row, reason, status)
+                self._retry_or_fail(session, row, reason, status)
             if status in ENDED:
                 row.submission_id = None
-        await self._live.publish(event)
 
     def _retry_or_fail(
         self, session: AsyncSession, row: Job, reason: str, status: RunStatus
-    ) -> JobEvent:
+    ) -> None:
         # A run that a new cluster does not know was ended by a restart: no fault of the job's.
         row.failures += status is not RunStatus.UNKNOWN
         row.pause_requested = False
         if row.failures >= self._settings.train_max_attempts:
             message = f"Given up after {row.failures} failed attempts. {reason}"
-            return fail(session, row, "training_failed", message)
+            fail(session, row, "training_failed", message)
+            return
         append(session, row, f"Attempt {row.attempt} was lost. {reason}", level="warn")
-        return move(
+        move(
             session,
             row,
             JobState.QUEUED,
@@ -215,9 +209,9 @@ def _pausable(row: Job) -> bool:
     return row.pause_requested and JOB_LIFECYCLE.allows(JobState(row.state), JobState.PAUSED)
 
 
-def _paused(session: AsyncSession, row: Job) -> JobEvent:
+def _pause(session: AsyncSession, row: Job) -> None:
     row.pause_requested = False
-    return move(session, row, JobState.PAUSED, f"Paused at step {row.step}.")
+    move(session, row, JobState.PAUSED, f"Paused at step {row.step}.")
 
 
 def last_error(log: str) -> str:

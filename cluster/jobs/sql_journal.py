@@ -15,18 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.errors import Unavailable
 from cluster.identifiers import new_id
 from cluster.jobs.journal import Assignment, Progress, Superseded
-from cluster.jobs.live import LiveEvents
 from cluster.jobs.spec import TrainingPlan
 from cluster.jobs.states import RUNNING, JobState
 from cluster.jobs.transition import append, fail, move, seize
 from cluster.settings import Settings
-from cluster.store.redis import connect
 from cluster.store.schema import (
     BaseModelRow,
     File,
     Job,
     JobCheckpoint,
-    JobEvent,
     Organization,
     now,
 )
@@ -49,25 +46,25 @@ class SqlJournal:
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal())
         self._database = Database(settings.sql_url)
-        self._redis = connect(settings.redis)
-        self._live = LiveEvents(self._redis)
 
     def assignment(self) -> Assignment:
         return self._write(self._assignment)
 
     def move(self, state: JobState) -> None:
-        def change(session: AsyncSession, job: Job) -> list[JobEvent]:
+        async def change(session: AsyncSession, job: Job) -> None:
             job.heartbeat_at = now()
-            if job.state == state:  # a commit whose answer was lost is not done twice
-                return []
-            return [move(session, job, state, f"{state.value.capitalize()}.")]
+            if job.state != state:  # a commit whose answer was lost is not done twice
+                move(session, job, state, f"{state.value.capitalize()}.")
 
-        self._record(change)
+        self._write(change)
 
     def note(
         self, message: str, *, level: str = "info", data: dict[str, Any] | None = None
     ) -> None:
-        self._record(lambda session, job: [append(session, job, message, level=level, data=data)])
+        async def add(session: AsyncSession, job: Job) -> None:
+            append(session, job, message, level=level, data=data)
+
+        self._write(add)
 
     def progress(self, progress: Progress) -> None:
         data = asdict(progress) | {
@@ -78,22 +75,22 @@ class SqlJournal:
         del data["loss"]
         message = f"Step {progress.step}/{progress.max_steps}: loss {progress.loss:.4f}"
 
-        def change(session: AsyncSession, job: Job) -> list[JobEvent]:
+        async def change(session: AsyncSession, job: Job) -> None:
             job.step, job.max_steps, job.metrics = progress.step, progress.max_steps, data
             job.heartbeat_at = now()
-            return [append(session, job, message, kind="metrics", data=data)]
+            append(session, job, message, kind="metrics", data=data)
 
-        self._record(change)
+        self._write(change)
 
     def heartbeat(self) -> bool:
-        async def beat(session: AsyncSession, job: Job) -> tuple[bool, list[JobEvent]]:
+        async def beat(session: AsyncSession, job: Job) -> bool:
             job.heartbeat_at = now()
-            return job.pause_requested, []
+            return job.pause_requested
 
         return self._write(beat)
 
     def checkpoint(self, step: int, uri: str, metrics: dict[str, float]) -> None:
-        async def add(session: AsyncSession, job: Job) -> tuple[None, list[JobEvent]]:
+        async def add(session: AsyncSession, job: Job) -> None:
             # A resumed attempt may pass the step of a checkpoint that was made before.
             await session.execute(
                 delete(JobCheckpoint).where(
@@ -106,42 +103,33 @@ class SqlJournal:
                 )
             )
             job.failures, job.heartbeat_at = 0, now()
-            return None, [append(session, job, f"Checkpoint at step {step}.", data={"step": step})]
+            append(session, job, f"Checkpoint at step {step}.", data={"step": step})
 
         self._write(add)
 
     def registering(self, adapter_id: str, fine_tuned_model: str, trained_tokens: int) -> None:
-        def change(session: AsyncSession, job: Job) -> list[JobEvent]:
+        async def change(session: AsyncSession, job: Job) -> None:
             if job.state == JobState.REGISTERING and job.adapter_id == adapter_id:
-                return []
+                return
             job.adapter_id, job.fine_tuned_model = adapter_id, fine_tuned_model
             job.trained_tokens, job.heartbeat_at = trained_tokens, now()
             job.pause_requested = False  # too late: nothing is left to pause
             message = f"The adapter {fine_tuned_model} is stored; replicas are loading it."
-            return [move(session, job, JobState.REGISTERING, message)]
+            move(session, job, JobState.REGISTERING, message)
 
-        self._record(change)
+        self._write(change)
 
     def fail(self, code: str, message: str, *, param: str | None = None) -> None:
-        self._record(lambda session, job: [fail(session, job, code, message, param=param)])
+        async def end(session: AsyncSession, job: Job) -> None:
+            fail(session, job, code, message, param=param)
+
+        self._write(end)
 
     def close(self) -> None:
-        async def end() -> None:
-            await self._redis.aclose()
-            await self._database.close()
-
-        self._portal.call(end)
+        self._portal.call(self._database.close)
         self._stack.close()
 
-    def _record(self, change: Callable[[AsyncSession, Job], list[JobEvent]]) -> None:
-        async def work(session: AsyncSession, job: Job) -> tuple[None, list[JobEvent]]:
-            return None, change(session, job)
-
-        self._write(work)
-
-    def _write(
-        self, work: Callable[[AsyncSession, Job], Awaitable[tuple[Result, list[JobEvent]]]]
-    ) -> Result:
+    def _write(self, work: Callable[[AsyncSession, Job], Awaitable[Result]]) -> Result:
         """One fenced transaction, tried again while the database is away."""
         until = time.monotonic() + self._patience
         while True:
@@ -152,20 +140,14 @@ class SqlJournal:
                     raise
                 time.sleep(0.5)
 
-    async def _transaction(
-        self, work: Callable[[AsyncSession, Job], Awaitable[tuple[Result, list[JobEvent]]]]
-    ) -> Result:
+    async def _transaction(self, work: Callable[[AsyncSession, Job], Awaitable[Result]]) -> Result:
         async with self._database.begin() as session:
             job = await seize(session, self._job_id, attempt=self._attempt, states=HELD)
             if job is None:
                 raise Superseded(f"{self._job_id} has moved on from attempt {self._attempt}")
-            result, events = await work(session, job)
-        await self._live.publish(*events)
-        return result
+            return await work(session, job)
 
-    async def _assignment(
-        self, session: AsyncSession, job: Job
-    ) -> tuple[Assignment, list[JobEvent]]:
+    async def _assignment(self, session: AsyncSession, job: Job) -> Assignment:
         organization = await session.get_one(Organization, job.organization_id)
         base = await session.get_one(BaseModelRow, job.base_model)
         training = await session.get_one(File, job.training_file_id)
@@ -173,7 +155,7 @@ class SqlJournal:
             await session.get_one(File, job.validation_file_id) if job.validation_file_id else None
         )
         job.heartbeat_at = now()
-        assignment = Assignment(
+        return Assignment(
             job_id=job.id,
             attempt=job.attempt,
             organization_id=organization.id,
@@ -187,4 +169,3 @@ class SqlJournal:
             training_uri=training.uri,
             validation_uri=validation.uri if validation else None,
         )
-        return assignment, []

@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +19,6 @@ from cluster.datasets.tokens import TokenizerLoader
 from cluster.errors import Unavailable
 from cluster.jobs.intake import Intake, Rejection, Verdict, may_come_back
 from cluster.jobs.lease import Lease, LeaseLost
-from cluster.jobs.live import LiveEvents
 from cluster.jobs.queue import next_job, occupied
 from cluster.jobs.runner import Runner, submission_id
 from cluster.jobs.runs import Runs
@@ -56,7 +54,6 @@ class Supervision:
         settings: Settings,
         load_tokenizer: TokenizerLoader,
         *,
-        redis: Redis | None = None,
         wake: asyncio.Event | None = None,
         retire: Retire | None = None,
         poll_seconds: float = 2.0,
@@ -65,10 +62,9 @@ class Supervision:
         self._database = database
         self._settings = settings
         self._retire = retire
-        self._live = LiveEvents(redis)
         self._lease = Lease(database, "fine-tunes", seconds=lease_seconds)
         self._intake = Intake(database, artifacts, runner, settings, load_tokenizer)
-        self._runs = Runs(self._owned, runner, settings, self._live, poll_seconds=poll_seconds)
+        self._runs = Runs(self._owned, runner, settings, poll_seconds=poll_seconds)
         self._validations: dict[str, asyncio.Task[Verdict]] = {}
         self._wake = wake or asyncio.Event()
 
@@ -153,11 +149,10 @@ class Supervision:
                     continue
                 if state == AdapterState.PUBLISHED:
                     message = f"Done: {job.fine_tuned_model} answers."
-                    event = move(session, job, JobState.SUCCEEDED, message)
+                    move(session, job, JobState.SUCCEEDED, message)
                 else:
                     message = error or "The adapter was removed before it was published."
-                    event = fail(session, job, "registration_failed", message)
-            await self._live.publish(event)
+                    fail(session, job, "registration_failed", message)
 
     async def _look_after(self) -> None:
         await self._validate()
@@ -205,8 +200,8 @@ class Supervision:
             verdict = Verdict(Rejection("internal_error", "The data could not be read."))
         async with self._owned() as session:
             job = await seize(session, job_id, states=[JobState.VALIDATING])
-            events = [] if job is None else verdict.record(session, job)
-        await self._live.publish(*events)
+            if job is not None:
+                verdict.record(session, job)
 
     async def _start(self) -> None:
         """Start queued jobs while there is room."""
@@ -233,17 +228,14 @@ class Supervision:
                 return None
             if base is None or base.removed_at is not None:
                 message = f"The base model {job.base_model} is no longer served."
-                event = fail(session, job, "model_not_found", message, param="model")
-                started = None
-            else:
-                job.attempt += 1
-                job.submission_id = submission_id(job.id, job.attempt)
-                job.heartbeat_at = now()
-                job.started_at = job.started_at or job.heartbeat_at
-                event = move(session, job, JobState.STARTING, f"Starting attempt {job.attempt}.")
-                started = job
-        await self._live.publish(event)
-        return started
+                fail(session, job, "model_not_found", message, param="model")
+                return None
+            job.attempt += 1
+            job.submission_id = submission_id(job.id, job.attempt)
+            job.heartbeat_at = now()
+            job.started_at = job.started_at or job.heartbeat_at
+            move(session, job, JobState.STARTING, f"Starting attempt {job.attempt}.")
+        return job
 
     async def _retire_left(self) -> None:
         """Take adapters out of service whose job was cancelled while they were published."""

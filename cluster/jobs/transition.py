@@ -46,19 +46,19 @@ def append(
     level: str = "info",
     kind: str = "message",
     data: dict[str, Any] | None = None,
-) -> JobEvent:
+) -> None:
     """Add an event to the transaction that changes the job."""
-    event = JobEvent(
-        id=new_id("ftevent-"),
-        job_id=job.id,
-        at=now(),
-        level=level,
-        type=kind,
-        message=message,
-        data=data,
+    session.add(
+        JobEvent(
+            id=new_id("ftevent-"),
+            job_id=job.id,
+            at=now(),
+            level=level,
+            type=kind,
+            message=message,
+            data=data,
+        )
     )
-    session.add(event)
-    return event
 
 
 def move(
@@ -69,13 +69,13 @@ def move(
     *,
     level: str = "info",
     data: dict[str, Any] | None = None,
-) -> JobEvent:
+) -> None:
     """Change the state of a job from `seize`. Raises Conflict for a move not in the table."""
     JOB_LIFECYCLE.check(JobState(job.state), state)
     job.state = state.value
     if JOB_LIFECYCLE.is_terminal(state):
         job.finished_at = now()
-    return append(session, job, message, level=level, data={"state": state.value} | (data or {}))
+    append(session, job, message, level=level, data={"state": state.value} | (data or {}))
 
 
 def fail(
@@ -86,7 +86,7 @@ def fail(
     *,
     param: str | None = None,
     state: JobState = JobState.FAILED,
-) -> JobEvent:
+) -> None:
     """End a job with a reason its owner can read."""
     job.error_code, job.error_message, job.error_param = code, message, param
-    return move(session, job, state, message, level="error", data={"code": code, "param": param})
+    move(session, job, state, message, level="error", data={"code": code, "param": param})

@@ -36,10 +36,6 @@ def replica_key(model: str, replica: str) -> str:
     return f"lorikeet:replica:{model}:{replica}"
 
 
-def job_channel(job_id: str) -> str:
-    return f"lorikeet:job:{job_id}"
-
-
 def limits_key(organization: str) -> str:
     return f"lorikeet:limits:{{{organization}}}"
 

@@ -59,13 +59,9 @@ class UsageEvent:
         event.check()
         return event
 
-    def to_fields(self) -> dict[str, str]:
-        """The message of a Redis stream."""
-        return {"event": self.to_json()}
-
     @classmethod
     def from_fields(cls, message: Mapping[bytes, bytes]) -> UsageEvent:
-        """Raises ValueError that says what is wrong."""
+        """Of a message in the Redis stream. Raises ValueError that says what is wrong."""
         if b"event" not in message:
             raise ValueError("no field 'event'")
         return cls.from_json(message[b"event"])

@@ -139,7 +139,7 @@ class Ingress:
             catalog=catalog,
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
-            jobs=Jobs(platform.database, platform.redis, settings),
+            jobs=Jobs(platform.database, settings),
             keys=Keys(platform.database, platform.redis),
             serve=ServeView(),
         )

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
 from cluster.errors import Conflict
 from cluster.jobs.journal import Progress, Superseded
 from cluster.jobs.sql_journal import SqlJournal
 from cluster.jobs.states import JobState
-from cluster.store.redis import job_channel
 from cluster.store.schema import Job
 from tests.cluster.jobs.world import World
 
@@ -25,42 +23,37 @@ async def started(world: World) -> Job:
 
 
 @pytest.fixture
-async def journal(world: World, started: Job, redis_url: str) -> AsyncIterator[SqlJournal]:
-    settings = world.settings.model_copy(update={"redis_url": redis_url})
-    opened = await asyncio.to_thread(SqlJournal, settings, started.id, 1)
+async def journal(world: World, started: Job) -> AsyncIterator[SqlJournal]:
+    opened = await asyncio.to_thread(SqlJournal, world.settings, started.id, 1)
     yield opened
     await asyncio.to_thread(opened.close)
 
 
 async def test_a_training_from_its_first_line_to_its_last(
-    world: World, started: Job, journal: SqlJournal, redis: Redis
+    world: World, started: Job, journal: SqlJournal
 ) -> None:
-    async with redis.pubsub() as channel:
-        await channel.subscribe(job_channel(started.id))
-        await channel.get_message(timeout=1.0)
+    def train() -> None:
+        assignment = journal.assignment()
+        assert assignment.plan.max_steps == 150
+        assert (assignment.base_source, assignment.suffix) == ("/nowhere", "s")
+        assert assignment.organization_slug == "ann"
+        journal.move(JobState.TRAINING)
+        journal.move(JobState.TRAINING)
+        journal.progress(PROGRESS)
+        assert not journal.heartbeat()
+        journal.checkpoint(5, "checkpoints/a", {"train_loss": 1.0})
+        journal.checkpoint(5, "checkpoints/b", {"train_loss": 0.9})
+        journal.note("hello", level="warn", data={"a": 1})
+        with pytest.raises(Conflict):
+            journal.move(JobState.SUCCEEDED)
+        journal.move(JobState.SAVING)
+        journal.registering("adapter-1", "ft:x", 99)
+        journal.registering("adapter-1", "ft:x", 99)
 
-        def train() -> None:
-            assignment = journal.assignment()
-            assert assignment.plan.max_steps == 150
-            assert (assignment.base_source, assignment.suffix) == ("/nowhere", "s")
-            assert assignment.organization_slug == "ann"
-            journal.move(JobState.TRAINING)
-            journal.move(JobState.TRAINING)
-            journal.progress(PROGRESS)
-            assert not journal.heartbeat()
-            journal.checkpoint(5, "checkpoints/a", {"train_loss": 1.0})
-            journal.checkpoint(5, "checkpoints/b", {"train_loss": 0.9})
-            journal.note("hello", level="warn", data={"a": 1})
-            with pytest.raises(Conflict):
-                journal.move(JobState.SUCCEEDED)
-            journal.move(JobState.SAVING)
-            journal.registering("adapter-1", "ft:x", 99)
-            journal.registering("adapter-1", "ft:x", 99)
-
-        await asyncio.to_thread(train)
-        heard = [await channel.get_message(timeout=0.5) for _ in range(2)]
-        assert b'"metrics"' in heard[1]["data"]
+    await asyncio.to_thread(train)
     job = await world.jobs.get(world.ann, started.id)
+    events = (await world.jobs.events(world.ann, job.id, limit=100)).items
+    assert [event.type for event in events].count("metrics") == 1
     assert (job.state, job.step, job.trained_tokens) == (JobState.REGISTERING, 3, 99)
     assert job.metrics is not None
     assert job.metrics["train_loss"] == 1.25

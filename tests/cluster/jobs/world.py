@@ -156,7 +156,7 @@ async def make_world(database: Database, settings: Settings) -> World:
         settings,
         artifacts,
         Files(database, artifacts, settings),
-        Jobs(database, None, settings),
+        Jobs(database, settings),
         FakeRunner(),
         ann,
         bob,

@@ -26,7 +26,7 @@ from tests.cluster.usage.test_event import EVENT
 async def send(redis, *events: UsageEvent) -> None:
     async with redis.pipeline(transaction=False) as pipeline:
         for event in events:
-            pipeline.xadd(USAGE_STREAM, event.to_fields())
+            pipeline.xadd(USAGE_STREAM, {"event": event.to_json()})
         await pipeline.execute()
 
 
