@@ -64,7 +64,7 @@ def add(
 )
 def list_adapters(connection: Connection) -> list[Answer]:
     """List adapters in every state and how many replicas hold each."""
-    return connection.rows(PATH)
+    return connection.page(PATH).rows
 
 
 @command(app, line("Removed {id}."))

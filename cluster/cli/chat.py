@@ -80,8 +80,10 @@ def _converse(connection: Connection, body: dict[str, Any], messages: Messages) 
     while True:
         try:
             text = input("> ").strip()
-        except EOFError:
+        except (EOFError, KeyboardInterrupt) as end:
             sys.stdout.write("\n")  # the shell's prompt begins a line
+            if isinstance(end, KeyboardInterrupt):
+                raise
             return
         if not text:
             continue

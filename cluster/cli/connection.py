@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import httpx
 
@@ -43,6 +43,11 @@ class Answer(dict[str, Any]):
         raise RequestFailed(f"The endpoint answers, but not as Lorikeet does: no {name!r}.")
 
 
+class Page(NamedTuple):
+    rows: list[Answer]
+    more: bool
+
+
 class Connection:
     """A client of one endpoint. Raises RequestFailed for every answer that is not a success."""
 
@@ -70,25 +75,25 @@ class Connection:
     def delete(self, path: str) -> Answer:
         return self._call("DELETE", path)
 
-    def rows(self, path: str, **parameters: Any) -> list[Answer]:
-        """A whole list of OpenAI's kind."""
-        found = self.get(path, **parameters)["data"]
-        if not isinstance(found, list) or not all(isinstance(row, Answer) for row in found):
+    def page(self, path: str, **query: Any) -> Page:
+        """A list of OpenAI's kind, or a page of one."""
+        found = self.get(path, params=query)
+        rows = found["data"]
+        if not isinstance(rows, list) or not all(isinstance(row, Answer) for row in rows):
             raise RequestFailed(f"{self.url}{path} answers, but not with a list.")
-        return found
+        return Page(rows, bool(found.get("has_more") and rows))
 
     def pages(self, path: str, limit: int) -> list[Answer]:
         """Such a list page after page, newest first, up to `limit` rows; says if there are more."""
         rows: list[Answer] = []
         query: dict[str, Any] = {}
-        while True:
+        more = True
+        while more and len(rows) < limit:
             query["limit"] = min(PAGE, limit - len(rows))
-            page = self.get(path, params=query)
-            rows += page["data"]
-            more = bool(page.get("has_more") and page["data"])
-            if not more or len(rows) >= limit:
-                break
-            query["after"] = page["data"][-1]["id"]
+            found, more = self.page(path, **query)
+            rows += found
+            if found:
+                query["after"] = found[-1]["id"]
         if more:
             note(f"These are the newest {limit}; --limit shows more.")
         return rows[:limit]

@@ -23,10 +23,10 @@ FileId = Annotated[str, typer.Argument(help="As `files list` names it.")]
 
 def upload_file(connection: Connection, path: Path, purpose: str) -> Answer:
     """Raises InvalidRequest for a path that is no file."""
-    if path.is_dir():
-        raise InvalidRequest(f"{path} is a folder, not a file.")
     if not path.exists():
         raise InvalidRequest(f"There is no file {path}.")
+    if not path.is_file():
+        raise InvalidRequest(f"{path} is not a regular file.")
     with path.open("rb") as content:
         parts = {"file": (path.name, content, "application/octet-stream")}
         return connection.post(PATH, data={"purpose": purpose}, files=parts)

@@ -71,7 +71,7 @@ def create(
 )
 def list_keys(connection: Connection) -> list[Answer]:
     """List keys without their secret part."""
-    return connection.rows(PATH)
+    return connection.page(PATH).rows
 
 
 @command(app, line("Revoked {id}."))

@@ -27,7 +27,7 @@ Model = Annotated[str, typer.Argument(help="As `models list` names it.")]
 )
 def list_models(connection: Connection) -> list[Answer]:
     """List every model and adapter that answers."""
-    return connection.rows(PATH)
+    return connection.page(PATH).rows
 
 
 @command(app, print_fields)

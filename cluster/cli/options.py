@@ -21,4 +21,4 @@ Key = Annotated[
     str | None,
     typer.Option("--key", help="API key, if not LORIKEET_API_KEY or the home's admin key."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too; nothing else is said.")]

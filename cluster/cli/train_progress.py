@@ -7,14 +7,13 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from cluster.cli.connection import Answer, Connection, RequestFailed
+from cluster.cli.connection import PAGE, Answer, Connection, RequestFailed
 from cluster.cli.output import note, stderr
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 POLL_SECONDS = 0.5
 PATIENCE = 60.0
 """Seconds for which an endpoint that does not answer is asked again: a job outlives its router."""
-PAGE = 100
 
 
 def follow(connection: Connection, path: str) -> Answer:
@@ -52,15 +51,14 @@ def follow(connection: Connection, path: str) -> Answer:
 def _events_after(connection: Connection, path: str, told: str | None) -> list[Answer]:
     """Those that were not there at the last call, oldest first."""
     fresh: list[Answer] = []
-    query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-    while True:
-        if told is not None:
-            query["after"] = told
-        page = connection.get(f"{path}/events", params=query)
-        fresh += page["data"]
-        if not page.get("has_more") or not page["data"]:
-            return fresh
-        told = page["data"][-1]["id"]
+    more = True
+    while more:
+        after = {} if told is None else {"after": told}
+        found, more = connection.page(f"{path}/events", limit=PAGE, order="asc", **after)
+        fresh += found
+        if found:
+            told = found[-1]["id"]
+    return fresh
 
 
 def _tell(progress: Progress, event: Answer) -> None:

@@ -69,7 +69,7 @@ def test_a_missing_file_is_told(endpoint: Endpoint, run: Run, tmp_path: Path) ->
     assert found.code == 1
     assert found.err.startswith("lorikeet: There is no file")
     found = run("files", "upload", str(tmp_path))
-    assert found.err == f"lorikeet: {tmp_path} is a folder, not a file.\n"
+    assert found.err == f"lorikeet: {tmp_path} is not a regular file.\n"
     found = run("adapters", "add", str(tmp_path / "none"), "--name", "x", "--base", "budgie")
     assert found.err == f"lorikeet: There is no folder {tmp_path / 'none'}.\n"
     assert endpoint.asked == []
