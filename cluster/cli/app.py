@@ -39,6 +39,10 @@ def main() -> None:
     words = sys.argv[1:]
     # Read here, not as an option: an error in the words themselves has the same shape.
     speak_json("--json" in (words[: words.index("--")] if "--" in words else words))
+    # A shell may have closed them (`<&-`): then there is no stream at all.
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO())
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no error

@@ -18,6 +18,8 @@ from cluster.errors import ConfigurationError, LorikeetError
 
 PAGE = 100
 """Rows asked for at once."""
+LOOK_SECONDS = 30.0
+"""For an answer that nothing has to be made for; what is made may take ten minutes."""
 PASSING = frozenset({429, 502, 503, 504})
 """Answers that the same request may not get a moment later."""
 
@@ -66,8 +68,8 @@ class Connection:
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{url} is not an address: {error}.") from None
 
-    def get(self, path: str, **parameters: Any) -> Answer:
-        return self._call("GET", path, **parameters)
+    def get(self, path: str, **query: Any) -> Answer:
+        return self._call("GET", path, params=query, timeout=LOOK_SECONDS)
 
     def post(self, path: str, **parameters: Any) -> Answer:
         return self._call("POST", path, **parameters)
@@ -77,7 +79,7 @@ class Connection:
 
     def page(self, path: str, **query: Any) -> Page:
         """A list of OpenAI's kind, or a page of one."""
-        found = self.get(path, params=query)
+        found = self.get(path, **query)
         rows = found["data"]
         if not isinstance(rows, list) or not all(isinstance(row, Answer) for row in rows):
             raise RequestFailed(f"{self.url}{path} answers, but not with a list.")

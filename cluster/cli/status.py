@@ -54,7 +54,7 @@ def state_of(home: Path, key: str | None = None) -> dict[str, Any]:
 def _from_endpoint(connection: Connection) -> dict[str, Any]:
     """What the router says of the cluster; why it does not, where it does not."""
     try:
-        answer = connection.get("/status", timeout=10)
+        answer = connection.get("/status")
     except RequestFailed as error:
         return {"error": error.message}
     known = ("ready", "applications", "replicas", "adapters")

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from cluster.cli import connection
+from cluster.embedded.ports import listen
+
 from .conftest import Broken, Endpoint, Run
 
 ERRORS = [
@@ -75,6 +78,14 @@ def test_a_connection_that_breaks(endpoint: Endpoint, run: Run) -> None:
     assert (found.code, found.out) == (1, "")
     assert found.err.startswith(f"lorikeet: The connection to {endpoint.url} failed: ")
     assert found.err.count("\n") == 1
+
+
+def test_an_endpoint_that_hangs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.05)
+    with listen("127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        found = run("models", "list", "--url", url)
+    assert (found.code, found.err) == (1, f"lorikeet: {url} does not answer in time.\n")
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,18 @@ def test_a_full_disk(endpoint: Endpoint) -> None:
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 1), (">&-", 0), ("2>&-", 0)])
+def test_a_closed_stream_is_no_traceback(endpoint: Endpoint, closed: str, code: int) -> None:
+    endpoint.answers["GET /v1/models"] = (200, {"data": [MODEL]})
+    words = "chat budgie" if closed == "<&-" else "models list"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m cluster.cli.app {words} {closed}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
