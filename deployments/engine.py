@@ -46,6 +46,7 @@ from cluster.catalog.adapters import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
 from deployments.adapters import LoadFailed
+from deployments.engine_fields import known_fields
 from deployments.engine_process import MARKER
 
 log = logging.getLogger(__name__)
@@ -184,17 +185,8 @@ class Engine:
         return shapes
 
     def known_fields(self) -> dict[str, frozenset[str]]:
-        """By endpoint, the body fields of vLLM's own request classes, and OpenAI's.
-
-        What only OpenAI has (`store`, `service_tier`) its clients send without being asked to.
-        """
-        known = {}
-        for path, (request, openai) in ENDPOINTS.items():
-            fields = set(openai.__annotations__)
-            for field, info in request.model_fields.items():
-                fields |= {field} if info.alias is None else {field, info.alias}
-            known[path] = frozenset(fields)
-        return known
+        """By endpoint, the paths of the body fields that vLLM or OpenAI has."""
+        return {path: known_fields(*classes) for path, classes in ENDPOINTS.items()}
 
     def openapi(self) -> dict[str, Any]:
         """VLLM's own description of its endpoints."""

@@ -41,7 +41,8 @@ class Replica:
     running: int = 0
     waiting: int = 0
     fields: dict[str, frozenset[str]] = field(default_factory=dict)
-    """By endpoint, the body fields that the engine knows."""
+    """By endpoint, the paths of the body fields that the engine knows; one that ends with a dot
+    says that the fields inside are known."""
 
     def encode(self) -> bytes:
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -75,13 +75,38 @@ class ParseInference:
         known = next(
             (r.fields[endpoint] for rs in self._pool.models.values() for r in rs if r.fields), None
         )
-        for field in body:
-            if field in ENGINE_ONLY or (known is not None and field not in known):
-                raise InvalidRequest(
-                    f"Unrecognized request argument supplied: {field}",
-                    param=field,
-                    code="unknown_parameter",
-                )
+        for field in ENGINE_ONLY & body.keys():
+            raise _unknown(field)
+        if known is not None:
+            refuse_unknown(body, known)
+
+
+def refuse_unknown(
+    given: dict[str, Any], known: frozenset[str], inside: str = "", shown: str = ""
+) -> None:
+    """Raises InvalidRequest that names a field, also one inside an object, that is not known.
+
+    `inside` is the path that the fields have in `known`, `shown` the one that the caller sees.
+    """
+    for field, value in given.items():
+        path = inside + field
+        if path not in known or "." in field:
+            raise _unknown(shown + field)
+        inner = path + "."
+        if inner not in known:
+            continue
+        if isinstance(value, dict):
+            refuse_unknown(value, known, inner, f"{shown}{field}.")
+        elif isinstance(value, list):
+            for index, member in enumerate(value):
+                if isinstance(member, dict):
+                    refuse_unknown(member, known, inner, f"{shown}{field}[{index}].")
+
+
+def _unknown(field: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unrecognized request argument supplied: {field}", param=field, code="unknown_parameter"
+    )
 
 
 def model(body: dict[str, Any]) -> str:
