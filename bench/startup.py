@@ -5,27 +5,21 @@ empty home folder, a second start the home of the first.
 """
 
 import json
-import shlex
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from bench.machine import machine, versions
 from bench.quantile import median
+from bench.result import RESULTS, heading, log, recording
 from bench.stop import Stop
 from bench.systems.lorikeet import Lorikeet
 
-ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("cold", "second")
-log = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -59,13 +53,8 @@ def measure(home: Path, logs: Path, kind: str) -> Start:
 def markdown(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     starts = [Start(**one) for one in result["starts"]]
-    where = result["machine"]
     lines = [
-        f"### Start-up, {result['date']}",
-        "",
-        f"- Command: `{result['command']}`",
-        f"- Machine: {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB",
-        "- Versions: " + ", ".join(f"{name} {one}" for name, one in result["versions"].items()),
+        *heading("Start-up", result),
         f"- {len(starts) // len(KINDS)} rounds; medians [lowest to highest] in seconds;"
         " parts overlap",
         "",
@@ -87,34 +76,18 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main(
     rounds: Annotated[int, typer.Option("--rounds", "-n", min=1, help="Rounds of two.")] = 3,
-    out: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "bench/results",
+    out: Annotated[Path, typer.Option(help="Folder for the result.")] = RESULTS,
 ) -> None:
     """Time `lorikeet up` by its parts, with an empty home and with the same home again."""
-    now = datetime.now()
-    result: dict[str, Any] = {
-        "kind": "startup",
-        "date": now.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": shlex.join(["python", "-m", "bench.startup", *sys.argv[1:]]),
-        "machine": machine(),
-        "versions": versions(),
-        "starts": [],
-    }
-    folder = Path(tempfile.mkdtemp(prefix="bench-startup-"))
-    try:
+    with recording("startup", sys.argv[1:], out) as (result, folder):
+        starts = result["starts"] = []
         for number in range(rounds):
             home = folder / f"home-{number}"
             for kind in KINDS:
                 one = measure(home, folder, kind)
                 log.print(f"{number + 1}/{rounds} {kind}: ready after {one.ready:.1f} s")
-                result["starts"].append(asdict(one))
+                starts.append(asdict(one))
             shutil.rmtree(home, ignore_errors=True)
-    except KeyboardInterrupt:
-        log.print(f"interrupted; everything is stopped, the logs are in {folder}")
-        raise typer.Exit(130) from None
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"startup-{now:%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
     print(markdown(result))
 
 

@@ -7,32 +7,25 @@ training step to the first token of the new adapter. Steps are timed by the trai
 
 import json
 import random
-import shlex
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from openai import OpenAI
-from rich.console import Console
 
-from bench.machine import machine, versions
 from bench.quantile import median
+from bench.result import RESULTS, heading, log, recording
 from bench.stop import Stop
 from bench.systems.lorikeet import Lorikeet
 
-ROOT = Path(__file__).resolve().parents[1]
 FACTS = 20
 POLL_S = 0.05
 LONGEST_S = 1800.0
-log = Console(stderr=True, highlight=False)
 
 TOWNS = ("Arvale", "Besting", "Corwick", "Dunmere", "Elsford", "Farrow", "Gildon", "Hexley")
 THINGS = ("bridge", "clock", "harbour", "library", "market", "mill", "school", "tower")
@@ -180,13 +173,8 @@ def served(base_url: str | None, key: str | None, home: Path) -> Iterator[OpenAI
 def markdown(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     rounds = [Round(**one) for one in result["rounds"]]
-    where = result["machine"]
     lines = [
-        f"### Training, {result['date']}",
-        "",
-        f"- Command: `{result['command']}`",
-        f"- Machine: {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB",
-        "- Versions: " + ", ".join(f"{name} {one}" for name, one in result["versions"].items()),
+        *heading("Training", result),
         f"- {FACTS} made-up facts, {len(rounds)} rounds",
         "",
         "| seconds | median | lowest | highest |",
@@ -211,32 +199,16 @@ def main(
     ] = None,
     key: Annotated[str | None, typer.Option(envvar="LORIKEET_KEY", help="Its key.")] = None,
     model: Annotated[str, typer.Option(help="The base model.")] = "budgie",
-    out: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "bench/results",
+    out: Annotated[Path, typer.Option(help="Folder for the result.")] = RESULTS,
 ) -> None:
     """Time fine-tunes of twenty facts, from the submission to the adapter's first token."""
-    now = datetime.now()
-    home = Path(tempfile.mkdtemp(prefix="bench-training-"))
-    result: dict[str, Any] = {
-        "kind": "training",
-        "date": now.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": shlex.join(["python", "-m", "bench.training", *hidden(sys.argv[1:])]),
-        "machine": machine(),
-        "versions": versions(),
-        "rounds": [],
-    }
-    try:
+    with recording("training", hidden(sys.argv[1:]), out) as (result, home):
+        taken = result["rounds"] = []
         with served(base_url, key, home) as client:
             for number in range(rounds):
                 one = measure(client, model, seed=number)
                 log.print(f"{number + 1}/{rounds}: {one}")
-                result["rounds"].append(asdict(one))
-    except KeyboardInterrupt:
-        log.print(f"interrupted; everything is stopped, the logs are in {home}")
-        raise typer.Exit(130) from None
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"training-{now:%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    shutil.rmtree(home, ignore_errors=True)
+                taken.append(asdict(one))
     print(markdown(result))
 
 
