@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, case, cast, func, select
+from sqlalchemy import ColumnElement, Date, case, cast, func, select, true
 
 from cluster.store.schema import UsageEvent
 from cluster.store.sql import Database
@@ -26,9 +26,14 @@ class Total:
 
 
 async def totals(
-    database: Database, organization_id: str, since: datetime, until: datetime
+    database: Database,
+    organization_id: str,
+    since: datetime,
+    until: datetime,
+    *,
+    endpoints: Collection[str] | None = None,
 ) -> Sequence[Total]:
-    """Sums of what started in [since, until), the newest day first."""
+    """Sums of what started in [since, until), the newest day first; None is all endpoints."""
     day: ColumnElement[date]
     if database.url.startswith("sqlite"):
         day = func.date(UsageEvent.started_at, type_=Date)
@@ -49,6 +54,7 @@ async def totals(
             UsageEvent.started_at >= since,
             UsageEvent.started_at < until,
         )
+        .where(true() if endpoints is None else UsageEvent.endpoint.in_(endpoints))
         .group_by(day, UsageEvent.model)
         .order_by(day.desc(), UsageEvent.model)
     )

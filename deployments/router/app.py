@@ -33,7 +33,15 @@ from deployments.router import health
 from deployments.router.address import Address
 from deployments.router.admit import Admit
 from deployments.router.authenticate import Authenticate
-from deployments.router.dialects.openai import adapters, errors, files, fine_tuning, keys, models
+from deployments.router.dialects.openai import (
+    adapters,
+    errors,
+    files,
+    fine_tuning,
+    keys,
+    models,
+    usage,
+)
 from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
@@ -177,14 +185,14 @@ async def _follow(catalog: Catalog, redis: Redis) -> None:
 
 
 def management(lifespan: Any) -> FastAPI:
-    """Everything but inference: models, files, jobs, keys, health."""
+    """Everything but inference: models, files, jobs, keys, usage, health."""
     app = FastAPI(
         title="Lorikeet",
         description="Serve and make your own fine-tuned models.",
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for module in (models, adapters, keys, files, fine_tuning):
+    for module in (models, adapters, keys, usage, files, fine_tuning):
         app.include_router(module.router)
     app.include_router(health.router)
     describe(app)

@@ -1,0 +1,116 @@
+"""What an organization reads of its usage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from cluster.errors import LorikeetError
+from cluster.store.schema import UsageEvent
+from cluster.tenancy.principal import Principal
+from deployments.router.dialects.openai import errors, usage
+from tests.cluster.jobs.world import World
+
+NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def event(number: int, organization: str, started: datetime, **more: object) -> UsageEvent:
+    values = {
+        "endpoint": "/v1/chat/completions", "model": "budgie", "stream": False, "status": 200,
+        "prompt_tokens": 10, "completion_tokens": 3, "cached_tokens": 1, "latency_ms": 1.0, **more,
+    }  # fmt: skip
+    return UsageEvent(
+        request_id=f"r{number}", organization_id=organization, project_id="p", key_id="k",
+        started_at=started, **values,
+    )  # fmt: skip
+
+
+def app(world: World, who: Principal) -> FastAPI:
+    served = FastAPI()
+    served.state.lorikeet = SimpleNamespace(platform=SimpleNamespace(database=world.database))
+    served.include_router(usage.router)
+
+    @served.middleware("http")
+    async def authenticate(request: Request, call_next):  # type: ignore[no-untyped-def]
+        request.state.principal = who
+        return await call_next(request)
+
+    @served.exception_handler(LorikeetError)
+    async def known(request: Request, error: LorikeetError) -> JSONResponse:
+        return JSONResponse(errors.body(error), error.status)
+
+    @served.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = errors.from_validation(error.errors())
+        return JSONResponse(errors.body(found), found.status)
+
+    return served
+
+
+@pytest.fixture
+async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    async with world.database.begin() as session:
+        session.add_all(
+            [
+                event(1, "org-ann", NOON),
+                event(2, "org-ann", NOON + timedelta(hours=1), status=500),
+                event(3, "org-ann", NOON, model="bot", endpoint="/v1/completions"),
+                event(4, "org-ann", NOON, model="e5", endpoint="/v1/embeddings"),
+                event(5, "org-ann", NOON + 2 * DAY),
+                event(6, "org-ann", NOON + 3 * DAY),
+                event(7, "org-bob", NOON),
+            ]
+        )
+    transport = httpx.ASGITransport(app(world, world.ann))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_days_and_models_of_ones_own(http: httpx.AsyncClient) -> None:
+    start, end = int(NOON.timestamp()), int((NOON + 2.5 * DAY).timestamp())
+    page = (
+        await http.get(
+            "/v1/organization/usage/completions", params={"start_time": start, "end_time": end}
+        )
+    ).json()
+    days = page["data"]
+    assert [len(day["results"]) for day in days] == [2, 0, 1]
+    midnight = int(NOON.replace(hour=0).timestamp())
+    assert [day["start_time"] for day in days] == [midnight + n * 86400 for n in range(3)]
+    assert {one["model"]: one for one in days[0]["results"]}["budgie"] == {
+        "object": "organization.usage.completions.result", "model": "budgie",
+        "num_model_requests": 2, "num_failed_requests": 1, "input_tokens": 20,
+        "input_cached_tokens": 2, "output_tokens": 6,
+    }  # fmt: skip
+    page = (
+        await http.get(
+            "/v1/organization/usage/embeddings", params={"start_time": start, "end_time": end}
+        )
+    ).json()
+    assert [one["model"] for day in page["data"] for one in day["results"]] == ["e5"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "start_time=x", "start_time=-1", "start_time=9999999999999", "start_time=0",
+     "start_time=1000000&end_time=1"],
+)  # fmt: skip
+async def test_bad_times(http: httpx.AsyncClient, query: str) -> None:
+    answer = await http.get(f"/v1/organization/usage/completions?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "start_time"
+
+
+async def test_today_needs_no_end(http: httpx.AsyncClient) -> None:
+    start = int(datetime.now(UTC).timestamp()) - 5
+    answer = await http.get("/v1/organization/usage/completions", params={"start_time": start})
+    assert answer.status_code == 200
+    assert len(answer.json()["data"]) in (1, 2)
