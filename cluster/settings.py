@@ -35,7 +35,9 @@ class RedisFault(StrEnum):
 class Settings(BaseSettings):
     """Where things are kept and how much is allowed. Sizes in bytes, times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="LORIKEET_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LORIKEET_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     home: Path = Path("~/.lorikeet")
     database_url: str | None = None

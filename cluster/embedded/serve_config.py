@@ -29,7 +29,7 @@ def default_config() -> Path:
 def read_config(path: Path) -> dict[str, Any]:
     """Raises ConfigurationError naming the file and what is wrong. Serve itself checks the rest."""
     try:
-        config: Any = yaml.safe_load(path.read_text())
+        config: Any = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
     except yaml.YAMLError as error:

@@ -31,6 +31,14 @@ def test_the_home_is_absolute(monkeypatch) -> None:
     assert Settings(home=Path("~/x")).home == Path("/home/me/x")
 
 
+def test_an_empty_variable_is_an_unset_one(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("LORIKEET_HOME", "")
+    monkeypatch.setenv("LORIKEET_REDIS_URL", "")
+    assert Settings().home == Path("/home/me/.lorikeet")
+    assert Settings().redis_url is None
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

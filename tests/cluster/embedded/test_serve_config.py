@@ -39,6 +39,14 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert str(path) in caught.value.message
 
 
+def test_a_binary_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\x80\x81\x82")
+    with pytest.raises(ConfigurationError, match="is not YAML") as caught:
+        read_config(path)
+    assert str(path) in caught.value.message
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Cannot read"):
         read_config(tmp_path / "none.yaml")
