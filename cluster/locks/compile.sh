@@ -18,6 +18,8 @@ compile() {
 # The CPU set follows torch's build without CUDA, from a local wheel folder where there is one.
 # The file names no build: the plain index must satisfy it too.
 if [ -n "${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" ]; then
+    # What is locked is preferred: without its build that would be the plain index's, with CUDA.
+    sed -i 's/^torch==\([0-9.]*\)$/torch==\1+cpu/' cluster/locks/cpu.txt
     UV_FIND_LINKS=${UV_FIND_LINKS:-$PIP_FIND_LINKS} compile cpu "$@"
 else
     compile cpu --torch-backend=cpu "$@"
