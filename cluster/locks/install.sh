@@ -73,4 +73,9 @@ else
 fi
 "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation \
     --config-settings editable_mode=compat -e .
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+    # Else every process compiles what it imports at each start: many seconds of each.
+    # The parts of packages that are templates, and no Python, stay as they are.
+    "$venv/bin/python" -m compileall -qq -j 0 -x '/tests?/' "$venv/lib" || true
+fi
 printf '%s' "$key" >"$venv/.installed"
