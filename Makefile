@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest -m "not cluster and not slow and not gpu and not browser" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster and not slow and not gpu and not browser" $(ARGS)
 
 # What needs a browser or a GPU runs where there is one, and says that it was skipped elsewhere.
 integration: setup

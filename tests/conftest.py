@@ -252,8 +252,10 @@ def postgres_schema(
 @pytest.fixture
 def postgres_url(postgres: PostgresServer, postgres_schema: str) -> str:
     """A PostgreSQL database with the schema and no rows."""
-    tables = ", ".join(Row.metadata.tables)
-    postgres.run(f"TRUNCATE {tables} CASCADE", postgres_schema)
+    # Not TRUNCATE: it makes the file of every table anew, which takes four times as long.
+    tables = reversed(Row.metadata.sorted_tables)
+    deletions = "; ".join(f"DELETE FROM {table.name}" for table in tables)
+    postgres.run(f"DO $$ BEGIN {deletions}; END $$", postgres_schema)
     return postgres.database(postgres_schema)
 
 
