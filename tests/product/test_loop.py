@@ -211,12 +211,21 @@ def test_a_killed_engine_comes_back_with_its_adapters(
 
 def test_a_killed_router_comes_back(product: Product) -> None:
     """What a caller sees: connections break or are refused for a few seconds, then all is well."""
-    (router,) = product.processes("ServeReplica:router:Router") or product.processes(
-        "SERVE_REPLICA::router"
-    )
-    kill(router.pid)
+
+    def routers() -> list[psutil.Process]:
+        return product.processes("ServeReplica:router:Router") or product.processes(
+            "SERVE_REPLICA::router"
+        )
+
+    before = ask(product.openai(), "budgie", "Hello!")
+    (old,) = routers()
+    kill(old.pid)
     client = product.openai()
-    wait_for(lambda: ask(client, "budgie", "Hello!"), "an answer", 120)
+    answer = wait_for(lambda: ask(client, "budgie", "Hello!"), "an answer", 120)
+    assert answer == before, "the same model answers"
+    successors = [process.pid for process in routers()]
+    assert successors, "a router runs again"
+    assert old.pid not in successors
 
 
 def test_a_killed_training_worker_resumes_and_the_job_succeeds(

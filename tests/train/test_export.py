@@ -48,6 +48,7 @@ def test_an_adapter_folder_is_peft_s_and_the_same_each_time(tmp_path: Path) -> N
     assert config["r"] == 4
     loaded = PeftModel.from_pretrained(LlamaForCausalLM(shape), one)
     reloaded = get_peft_model_state_dict(loaded)
+    assert reloaded.keys() == state.keys() != set()
     assert all(bool((reloaded[name] == state[name]).all()) for name in state)
 
 

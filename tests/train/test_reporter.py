@@ -65,13 +65,17 @@ def test_the_last_step_is_always_told(reporter: Reporter, journal: FolderJournal
 
 
 def test_a_stop_asked_of_the_journal(reporter: Reporter, tmp_path: Path) -> None:
+    assert reporter.reason is Reason.GO_ON
     (tmp_path / "stop").touch()
-    eventually(lambda: reporter.reason is Reason.ASKED)
+    eventually(lambda: reporter.reason is not Reason.GO_ON)
+    assert reporter.reason is Reason.ASKED
 
 
 def test_a_stop_asked_by_the_driver(reporter: Reporter, marker: StopMarker) -> None:
+    assert reporter.reason is Reason.GO_ON
     marker.leave()
-    eventually(lambda: reporter.reason is Reason.ASKED)
+    eventually(lambda: reporter.reason is not Reason.GO_ON)
+    assert reporter.reason is Reason.ASKED
 
 
 def test_after_superseded_it_is_silent(

@@ -29,8 +29,18 @@ def test_a_superseded_attempt_ends_quietly(tmp_path: Path, monkeypatch: pytest.M
         def assignment(self) -> Assignment:
             raise Superseded
 
-    monkeypatch.setattr(run, "sql_journal", lambda *_: Late(tmp_path, ASSIGNMENT))
+    asked, begun = [], []
+
+    def journal(_settings: object, job_id: str, attempt: int) -> FolderJournal:
+        asked.append((job_id, attempt))
+        return Late(tmp_path, ASSIGNMENT)
+
+    monkeypatch.setattr(run, "sql_journal", journal)
+    monkeypatch.setattr(run, "run", begun.append)
     run.main(["--job", "ftjob-1", "--attempt", "2"])
+    assert asked == [("ftjob-1", 2)]
+    assert begun == []
+    assert list(tmp_path.iterdir()) == [], "the journal is the newer attempt's"
 
 
 def test_what_a_worker_s_environment_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,12 +44,19 @@ def test_arbitrary_bytes_never_raise(chunks: list[bytes]) -> None:
 
 @QUICK
 @given(
-    st.lists(st.dictionaries(st.sampled_from(["messages", "prompt", "tools"]), JSON), max_size=3)
+    st.lists(
+        st.just({"messages": [USER, GOOD]})
+        | st.dictionaries(st.sampled_from(["messages", "prompt", "tools"]), JSON),
+        max_size=3,
+    )
 )
 def test_arbitrary_json_never_raises(values: list[Any]) -> None:
     report = validate([b"\n".join(json.dumps(value).encode() for value in values)])
+    places = {problem.line for problem in report.problems}
+    assert report.rows + len(places) == max(len(values), 1), "each line is a row or has a fault"
+    assert places <= set(range(1, max(len(values), 1) + 1))
     for problem in report.problems:
-        problem.message.encode()
+        assert f"line {problem.line}" in problem.message.encode().decode()
 
 
 @pytest.mark.parametrize(

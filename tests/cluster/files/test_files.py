@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,12 +65,42 @@ async def test_uploads_and_deletions_at_once_leave_no_row_without_its_bytes(both
             return
         await both.files.delete(both.ann, file_id)
 
-    keep, *_ = await asyncio.gather(
-        both.upload(both.bob), *(come_and_go() for _ in range(8)), return_exceptions=True
-    )
-    if isinstance(keep, str):
-        row = await both.files.get(both.bob, keep)
+    async def come_and_stay() -> list[str]:
+        try:
+            return [await both.upload(both.bob)]
+        except Unavailable:
+            return []
+
+    kept, *_ = await asyncio.gather(come_and_stay(), *(come_and_go() for _ in range(8)))
+    async with both.database.begin() as session:
+        rows = list(await session.scalars(select(File)))
+    assert [row.id for row in rows] == kept
+    kept.append(await both.upload(both.bob))  # it works again, whatever there was
+    for file_id in kept:
+        row = await both.files.get(both.bob, file_id)
         assert b"".join(both.files.content(row)) == facts()
+    for file_id in kept:
+        assert len(blobs(both)) == 1
+        await both.files.delete(both.bob, file_id)
+    assert blobs(both) == []
+
+
+async def test_a_deletion_between_the_bytes_and_their_row(
+    both: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await both.upload(both.ann)
+    put = both.artifacts.put
+
+    async def overtaken(*given: Any) -> Any:
+        blob = await put(*given)
+        await both.files.delete(both.ann, first)
+        return blob
+
+    monkeypatch.setattr(both.artifacts, "put", overtaken)
+    with pytest.raises(Unavailable, match="being deleted"):
+        await both.upload(both.bob)
+    assert blobs(both) == []
+    assert (await both.files.list(both.bob)).items == ()
 
 
 async def test_a_file_in_use_stays(both: World) -> None:

@@ -39,6 +39,16 @@ async def rows(database) -> int:
         return await session.scalar(select(func.count()).select_from(schema.UsageEvent))
 
 
+async def ids(database) -> set[str]:
+    async with database.begin() as session:
+        return set(await session.scalars(select(schema.UsageEvent.request_id)))
+
+
+async def left(redis) -> bool:
+    """Whether all messages have left the stream, which they do after their rows are there."""
+    return await redis.xlen(USAGE_STREAM) == 0
+
+
 async def until(check, seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not await check():
@@ -148,6 +158,9 @@ async def test_redis_may_come_back_empty(sqlite_url, redis_server) -> None:
         redis_server.start()
         await send(redis, *events(5, first=5))
         await until(lambda: recorded(10))
+        await until(lambda: left(redis))
+    assert await ids(database) == {event.request_id for event in events(10)}
+    assert (await redis.xpending(USAGE_STREAM, USAGE_GROUP))["pending"] == 0
     await redis.aclose()
     await database.close()
 
@@ -221,6 +234,9 @@ async def test_messages_of_a_dead_consumer_are_taken_over(database, redis) -> No
 
     async with running(Recorder(redis, database)):
         await until(recorded)
+        await until(lambda: left(redis))
+    assert await ids(database) == {event.request_id for event in events(3)}
+    assert (await redis.xpending(USAGE_STREAM, USAGE_GROUP))["pending"] == 0
 
 
 async def test_totals_by_day_and_model(database, redis) -> None:
