@@ -13,6 +13,8 @@ from pathlib import Path
 from signal import SIGTERM
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cluster.embedded.folders import private_folder
 from cluster.embedded.tether import tethered
@@ -63,7 +65,9 @@ class RedisServer:
             time.sleep(0.02)
 
     def answers(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1.0)
+        client = redis.Redis(
+            unix_socket_path=str(self.socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0)
+        )
         try:
             return bool(client.ping())
         except (redis.RedisError, OSError):
