@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 GONE = 499
 """nginx's status for a caller who did not wait; only usage events carry it."""
+TELL = 5.0
+"""Seconds that a caller has to take the news of a failure; then the server closes on them."""
 
 
 class Step(Protocol):
@@ -34,6 +37,7 @@ class Pipeline:
         self._timeout = timeout
 
     async def run(self, exchange: Exchange) -> None:
+        failure: LorikeetError | None = None
         try:
             async with asyncio.timeout(self._timeout):
                 for step in self._steps:
@@ -46,22 +50,27 @@ class Pipeline:
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
         except TimeoutError:
-            await self._fail(exchange, TimedOut(f"The request took more than {self._timeout:g} s."))
+            failure = TimedOut(f"The request took more than {self._timeout:g} s.")
         except LorikeetError as error:
-            await self._fail(exchange, error)
+            failure = error
         except Exception:
             log.exception("request %s", exchange.id)
-            await self._fail(exchange, Internal("The server failed to handle the request."))
+            failure = Internal("The server failed to handle the request.")
         finally:
+            if failure is not None:
+                exchange.status, exchange.error_code = failure.status, failure.code
             for give_back in reversed(exchange.cleanup):
                 give_back()
             await asyncio.shield(self._settle(exchange))
+        if failure is not None:
+            # All is given back by now: a caller who does not read keeps nothing but a connection.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL):
+                    await self._fail(exchange, failure)
 
     async def _fail(self, exchange: Exchange, error: LorikeetError) -> None:
-        exchange.error_code = error.code
         if exchange.headers_sent:
             # The status line is gone: an event tells the caller that this stream is not whole.
-            exchange.status = error.status
             await exchange.write(render_event(error), more=False)
             return
         body, headers = render(error)

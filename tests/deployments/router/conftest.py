@@ -104,8 +104,12 @@ class Rig:
         *,
         headers: dict[str, str] | None = None,
         leave_after: int | None = None,
+        read: int | None = None,
     ) -> Answered:
-        """Call the pipeline as an ASGI server would; `leave_after` pieces the caller hangs up."""
+        """Call the pipeline as an ASGI server would.
+
+        `leave_after` pieces the caller hangs up; after `read` pieces they take no more.
+        """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"authorization": f"Bearer {self.key}", **(headers or {})}
         answered = Answered()
@@ -123,6 +127,8 @@ class Rig:
                 answered.status = message["status"]
                 answered.headers = {k.decode(): v.decode() for k, v in message["headers"]}
             else:
+                if read is not None and len(answered.pieces) >= read:
+                    await asyncio.Event().wait()
                 answered.pieces.append(message["body"])
                 if leave_after is not None and len(answered.pieces) >= leave_after:
                     left.set()

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from cluster.tenancy.plans import Plans
+from deployments.router import pipeline
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.fake_engine import Behaviour
 
@@ -108,6 +109,23 @@ async def test_a_request_that_takes_too_long_is_a_504(rig: Rig) -> None:
     assert json.loads(streamed.body.split(b"\n\n")[-2][6:])["error"]["code"] == "timeout"
     await asyncio.sleep(0.1)
     assert engine.running == 0, "nobody generates for a caller who was told that it is over"
+
+
+async def test_a_caller_who_stops_reading_holds_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "TELL", 0.2)
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(tokens=1000, pace=0.01)
+    rig.pipelines["/v1/chat/completions"]._timeout = 0.2
+    request = asyncio.create_task(rig.post({**CHAT, "stream": True}, read=2))
+    await asyncio.sleep(0.3)
+    assert not request.done(), "it is being told"
+    assert (engine.running, rig.pool._mine.total()) == (0, 0)
+    (event,) = rig.meter.events
+    assert (event.status, event.error_code) == (504, "timeout")
+    async with asyncio.timeout(1):
+        await request
 
 
 async def test_full_replicas_are_a_503(rig: Rig) -> None:
