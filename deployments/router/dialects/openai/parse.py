@@ -14,12 +14,23 @@ from cluster.errors import InvalidRequest
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
 
-ENGINE_ONLY = frozenset({"kv_transfer_params", "request_id", "mm_processor_kwargs", "vllm_xargs"})
+ENGINE_ONLY = frozenset(
+    {
+        "kv_transfer_params",
+        "mm_processor_kwargs",
+        "prompt_embeds",  # a pickle
+        "request_id",
+        "stream_interval",  # many tokens in one event, which an aborted stream is accounted by
+        "vllm_xargs",
+    }
+)
 """Fields of vLLM's classes that steer the engine itself and are not for callers."""
 DEFAULT_COMPLETION = 256
 """Tokens reserved for an answer whose length the caller did not bound."""
 MAX_ANSWERS = 128
 """As many as OpenAI makes of one prompt."""
+MAX_PROMPTS = 128
+"""In one text completion: each is a sequence of its own in the engine."""
 BYTES_PER_TOKEN = 3
 """A low estimate, so that a reservation is rather too large; the truth replaces it."""
 
@@ -50,10 +61,11 @@ class ParseInference:
         exchange.model = model(body)
         self._refuse_unknown(exchange.endpoint, body)
         exchange.stream = boolean(body, "stream")
+        prompts = 1
         if exchange.endpoint == "/v1/chat/completions":
             _messages(body)
-        elif "prompt" not in body:
-            raise InvalidRequest("prompt is required: a string or a list.", param="prompt")
+        else:
+            prompts = _prompts(body)
         options = body.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest(
@@ -64,12 +76,10 @@ class ParseInference:
             exchange.usage_wanted = bool((options or {}).get("include_usage"))
             body["stream_options"] = {**(options or {}), "include_usage": True}
         bound = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_COMPLETION
-        answers = body.get("n") or 1
-        if isinstance(answers, int) and answers > MAX_ANSWERS:
-            raise InvalidRequest(f"n is {answers}; at most {MAX_ANSWERS} are made.", param="n")
+        answers = _answers(body)
         exchange.reserve = len(exchange.body) // BYTES_PER_TOKEN
-        if isinstance(bound, int) and isinstance(answers, int):
-            exchange.reserve += max(0, bound) * max(1, answers)
+        if isinstance(bound, int):
+            exchange.reserve += max(0, bound) * answers * prompts
 
     def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
         known = next(
@@ -133,6 +143,32 @@ def _messages(body: dict[str, Any]) -> None:
         raise InvalidRequest(
             "messages is empty: it must hold at least one message.", param="messages"
         )
+
+
+def _prompts(body: dict[str, Any]) -> int:
+    """How many prompts a text completion has. A list of numbers is one, made of tokens."""
+    if "prompt" not in body:
+        raise InvalidRequest("prompt is required: a string or a list.", param="prompt")
+    prompt = body["prompt"]
+    if not isinstance(prompt, list) or (prompt and isinstance(prompt[0], int)):
+        return 1
+    if len(prompt) > MAX_PROMPTS:
+        raise InvalidRequest(
+            f"prompt has {len(prompt)} members; at most {MAX_PROMPTS} are taken.", param="prompt"
+        )
+    return max(1, len(prompt))
+
+
+def _answers(body: dict[str, Any]) -> int:
+    """How many answers to each prompt. The engine would also read a number in a string."""
+    answers = body.get("n")
+    if answers is None:
+        return 1
+    if not isinstance(answers, int) or isinstance(answers, bool):
+        raise InvalidRequest(f"n must be a whole number, not {kind(answers)}.", param="n")
+    if answers > MAX_ANSWERS:
+        raise InvalidRequest(f"n is {answers}; at most {MAX_ANSWERS} are made.", param="n")
+    return max(1, answers)
 
 
 def kind(value: object) -> str:

@@ -1,0 +1,53 @@
+"""What an inference body is held to before any engine sees it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN, ParseInference
+from deployments.router.exchange import Exchange
+
+
+async def _parse(body: dict[str, Any], path: str = "/v1/completions") -> Exchange:
+    async def unused(*args: Any) -> Any:
+        raise AssertionError("parsing does no I/O")
+
+    exchange = Exchange(path, {"headers": []}, unused, unused)
+    exchange.body = json.dumps({"model": "m", **body}).encode()
+    await ParseInference(SimpleNamespace(models={}))(exchange)  # type: ignore[arg-type]
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [("a", 1), (["a"] * 128, 128), ([1] * 500, 1), ([[1, 2]] * 3, 3), ([], 1)],
+)
+async def test_a_reservation_covers_every_answer_to_every_prompt(prompt: Any, prompts: int) -> None:
+    exchange = await _parse({"prompt": prompt, "max_tokens": 10, "n": 2})
+    assert exchange.reserve == len(exchange.body) // BYTES_PER_TOKEN + 10 * 2 * prompts
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ["a"] * 129}, "prompt"),
+        ({"prompt": [[1]] * 129}, "prompt"),
+        ({"prompt": "a", "n": 129}, "n"),
+        ({"prompt": "a", "n": "1000"}, "n"),
+        ({"prompt": "a", "n": True}, "n"),
+        ({"prompt": "a", "stream_interval": 100}, "stream_interval"),
+        ({"prompt": "a", "prompt_embeds": "AAAA"}, "prompt_embeds"),
+    ],
+)
+async def test_what_would_multiply_or_steer_the_work_is_refused(
+    body: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await _parse(body)
+    assert caught.value.param == param
