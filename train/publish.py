@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cluster.catalog.peft_files import CARD
 from cluster.errors import Conflict, InvalidRequest, ModelNotFound
-from cluster.jobs.journal import Assignment
+from cluster.jobs.journal import Assignment, Superseded
 from cluster.jobs.spec import Method
 from cluster.jobs.states import JobState
 from cluster.settings import Settings
@@ -17,6 +17,9 @@ from train.card import Outcome, model_card
 from train.faults import Unworkable
 from train.reporter import Reporter
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
 
 class Publisher(Protocol):
     """Where adapters go."""
@@ -24,7 +27,8 @@ class Publisher(Protocol):
     def publish(self, assignment: Assignment, name: str, folder: Path) -> str:
         """Register the adapter in `folder`; its id. Doing it twice is doing it once.
 
-        Raises Unworkable where the catalogue refuses the adapter itself.
+        Raises Unworkable where the catalogue refuses the adapter itself, Superseded where the job
+        is no longer this attempt's.
         """
 
 
@@ -42,12 +46,13 @@ class CataloguePublisher:
         # Imported with the object and not with the first use: that one is on the way from the
         # last step to the first answer.
         from cluster.catalog.adapters import AdapterRegistry
+        from cluster.jobs.transition import seize
         from cluster.store.redis import connect
         from cluster.store.sql import Database
 
         self._settings = settings
         self._registry, self._artifacts = AdapterRegistry, Artifacts(settings.artifacts)
-        self._database, self._connect = Database, connect
+        self._database, self._connect, self._seize = Database, connect, seize
 
     def publish(self, assignment: Assignment, name: str, folder: Path) -> str:
         try:
@@ -56,6 +61,11 @@ class CataloguePublisher:
             raise Unworkable(error.code, error.message, param=error.param) from error
 
     async def _register(self, assignment: Assignment, name: str, folder: Path) -> str:
+        async def fence(session: AsyncSession) -> None:
+            job, attempt = assignment.job_id, assignment.attempt
+            if await self._seize(session, job, attempt=attempt, states=[JobState.SAVING]) is None:
+                raise Superseded(f"{job} has moved on from attempt {attempt}")
+
         # Both are bound to the event loop that uses them.
         database = self._database(self._settings.sql_url)
         redis = self._connect(self._settings.redis)
@@ -67,6 +77,7 @@ class CataloguePublisher:
                 base_model=assignment.base_model,
                 folder=folder,
                 job_id=assignment.job_id,
+                fence=fence,
             )
             return row.id
         finally:
@@ -82,9 +93,14 @@ def hand_over(
     publisher: Publisher,
     reporter: Reporter,
 ) -> None:
-    """Add the card, and give an adapter to the catalogue or a whole model to the store."""
+    """Add the card, and give an adapter to the catalogue or a whole model to the store.
+
+    Nothing is given away for a job that was cancelled, or given to another attempt, meanwhile.
+    """
     name = model_name(assignment)
     reporter.flush()
+    if not reporter.holds():
+        return
     (folder / CARD).write_text(model_card(name, assignment, outcome))
     if assignment.plan.method is Method.FULL:
         blob = artifacts.put_folder("models", folder)
@@ -92,5 +108,8 @@ def hand_over(
         reporter.move(JobState.REGISTERING)
         reporter.move(JobState.SUCCEEDED)
         return
-    adapter_id = publisher.publish(assignment, name, folder)
+    try:
+        adapter_id = publisher.publish(assignment, name, folder)
+    except Superseded:
+        return
     reporter.registering(adapter_id, name, outcome.trained_tokens)

@@ -56,6 +56,11 @@ class Reporter:
     def move(self, state: JobState) -> None:
         self._say(lambda: self._journal.move(state))
 
+    def holds(self) -> bool:
+        """Whether the job is still this attempt's: asked now, not at the last heartbeat."""
+        self._say(self._journal.heartbeat)
+        return self._reason is not Reason.SUPERSEDED
+
     def note(self, message: str, *, level: str = "info", **data: Any) -> None:
         self._say(lambda: self._journal.note(message, level=level, data=data or None))
 
@@ -80,7 +85,7 @@ class Reporter:
     def fail(self, code: str, message: str, *, param: str | None = None) -> None:
         self._say(lambda: self._journal.fail(code, message, param=param))
 
-    def _say(self, write: Callable[[], None]) -> None:
+    def _say(self, write: Callable[[], object]) -> None:
         if self._reason is not Reason.SUPERSEDED:
             try:
                 write()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.announce import announce
@@ -26,6 +27,9 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
 FOLDER = "adapters"
 ATTEMPTS = 3
 """Of storing a folder that a sweep takes away at the same moment."""
+
+Fence = Callable[[AsyncSession], Awaitable[None]]
+"""Raises, in the transaction that writes an adapter's row, where the row must not be written."""
 
 
 def engine_name(name: str, digest: str) -> str:
@@ -60,11 +64,13 @@ class AdapterRegistry:
         base_model: str,
         folder: Path,
         job_id: str | None = None,
+        fence: Fence | None = None,
     ) -> Adapter:
         """Check, store and publish the adapter in `folder`. Doing it twice is doing it once.
 
+        A job may do it again with other weights: those of a try that was cut off are retired.
         Raises InvalidRequest for an adapter or a name that can't be served, ModelNotFound for an
-        unknown base, Conflict where the name belongs to other weights.
+        unknown base, Conflict where the name belongs to other weights, and what `fence` raises.
         """
         if not NAME.match(name):
             raise InvalidRequest(
@@ -95,7 +101,7 @@ class AdapterRegistry:
             blob = await anyio.to_thread.run_sync(self._artifacts.put_folder, FOLDER, folder)
             row.digest, row.uri = blob.sha256, blob.uri
             try:
-                kept = await self._keep(row, blob)
+                kept = await self._keep(row, blob, fence)
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._release(blob)
@@ -105,15 +111,23 @@ class AdapterRegistry:
                 return kept
         raise Unavailable("The same adapter was just being removed: try again.")
 
-    async def _keep(self, row: Adapter, blob: Blob) -> Adapter | None:
+    async def _keep(self, row: Adapter, blob: Blob, fence: Fence | None) -> Adapter | None:
         """The row that has the name; None where the folder went meanwhile. Raises Conflict."""
         existing = await self._live(row.organization_id, row.name)
-        if existing is None:
+        if existing is None or _outdated(existing, row):
             try:
                 async with self._database.begin() as session:
                     await take_turns(session, blob.sha256)
                     if not await anyio.to_thread.run_sync(self._artifacts.holds, blob):
                         return None
+                    if fence is not None:
+                        await fence(session)
+                    if existing is not None:
+                        await session.execute(
+                            update(Adapter)
+                            .where(Adapter.id == existing.id)
+                            .values(state=AdapterState.RETIRED.value)
+                        )
                     session.add(row)
                 return row
             except IntegrityError:
@@ -221,3 +235,10 @@ class AdapterRegistry:
             row.error = error
             if acknowledged is not None and replicas is not None:
                 row.acknowledged, row.replicas = acknowledged, replicas
+
+
+def _outdated(existing: Adapter, row: Adapter) -> bool:
+    """Whether `existing` is what an earlier try of the same job left behind."""
+    return row.job_id is not None and (
+        existing.job_id == row.job_id and existing.digest != row.digest
+    )

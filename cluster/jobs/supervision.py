@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.lifecycle import WANTED, AdapterState
 from cluster.datasets.tokens import TokenizerLoader
 from cluster.errors import Unavailable
 from cluster.jobs.intake import Intake, Rejection, Verdict, may_come_back
@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 INTERVAL = 0.5
 VALIDATIONS = 2
 """Files that are read at the same time."""
+
+WITHOUT_ADAPTER = frozenset(
+    {JobState.FAILED, JobState.CANCELLED, JobState.TIMED_OUT, JobState.QUEUED, JobState.PAUSED}
+)
+"""States in which a job has no adapter, and no process that may still add one."""
 
 Retire = Callable[[str], Awaitable[None]]
 """Takes an adapter, by its id, out of service."""
@@ -238,17 +243,18 @@ class Supervision:
         return job
 
     async def _retire_left(self) -> None:
-        """Take adapters out of service whose job was cancelled while they were published."""
+        """Take adapters out of service that their job has left behind.
+
+        A job that ended otherwise than well has none. Nor has one that waits to be tried again:
+        what its last attempt published, it died before it could say so.
+        """
         if self._retire is None:
             return
         async with self._database.begin() as session:
             left = await session.scalars(
                 select(Adapter.id)
-                .join(Job, Job.adapter_id == Adapter.id)
-                .where(
-                    Job.state.in_((JobState.CANCELLED, JobState.TIMED_OUT)),
-                    Adapter.state != AdapterState.RETIRED,
-                )
+                .join(Job, Job.id == Adapter.job_id)
+                .where(Job.state.in_(WITHOUT_ADAPTER), Adapter.state.in_(WANTED))
             )
             adapters = list(left)
         for adapter_id in adapters:

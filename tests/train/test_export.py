@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from cluster.jobs.spec import Method
 from cluster.jobs.states import JobState
 from cluster.store.artifacts import Artifacts
@@ -82,11 +84,23 @@ def test_a_whole_model_goes_to_the_store(tmp_path: Path) -> None:
     assert (tmp_path / "store" / uri / "README.md").is_file()
 
 
-def handed_over(tmp_path: Path, method: Method) -> FolderJournal:
+@pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
+def test_a_job_that_was_cancelled_while_it_saved_publishes_nothing(
+    tmp_path: Path, method: Method
+) -> None:
+    journal = handed_over(tmp_path, method, superseded=True)
+    assert not journal.lines("registering")
+    assert not (tmp_path / "adapter").exists()
+    assert not (tmp_path / "store").exists()
+
+
+def handed_over(tmp_path: Path, method: Method, *, superseded: bool = False) -> FolderJournal:
     job = assignment(method=method)
     journal = FolderJournal(tmp_path, job)
     for state in (JobState.TRAINING, JobState.SAVING):
         journal.move(state)
+    if superseded:
+        (tmp_path / "superseded").touch()
     artifacts = Artifacts((tmp_path / "store").as_uri())
     folder = tmp_path / "weights"
     folder.mkdir()

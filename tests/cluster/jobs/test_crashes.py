@@ -136,6 +136,7 @@ class Story:
                 id=job.adapter_id, organization_id=job.organization_id,
                 project_id=job.project_id, name=job.fine_tuned_model, base_model="budgie",
                 digest="d", uri="u", bytes=1, rank=1, target_modules=[], state="publishing",
+                job_id=job.id,
             )
         )  # fmt: skip
 

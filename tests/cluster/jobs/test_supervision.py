@@ -47,15 +47,22 @@ async def advance(world: World, job: Job, *states: JobState) -> None:
 
 
 async def adapter(world: World, job: Job, adapter_state: AdapterState) -> None:
+    """What a training process would write once it has published an adapter."""
+    await stored(world, job, adapter_state)
+    await change(world, job, adapter_id=f"adapter-{job.id}", fine_tuned_model=f"ft:{job.id}")
+
+
+async def stored(world: World, job: Job, adapter_state: AdapterState) -> None:
+    """An adapter that the job does not name yet."""
     async with world.database.begin() as session:
         session.add(
             Adapter(
                 id=f"adapter-{job.id}", organization_id=job.organization_id,
                 project_id=job.project_id, name=f"ft:{job.id}", base_model="budgie", digest="d",
                 uri="u", bytes=1, rank=1, target_modules=[], state=adapter_state, error=None,
+                job_id=job.id,
             )
         )  # fmt: skip
-    await change(world, job, adapter_id=f"adapter-{job.id}", fine_tuned_model=f"ft:{job.id}")
 
 
 async def test_from_upload_to_success(world: World) -> None:
@@ -268,6 +275,26 @@ async def test_an_adapter_that_fails_and_one_whose_job_was_cancelled(world: Worl
     await world.jobs.cancel(world.ann, jobs[1].id)
     await supervision.step()
     assert retired == [f"adapter-{jobs[1].id}"]
+
+
+@pytest.mark.parametrize("end", [S.CANCELLED, S.TIMED_OUT, S.FAILED, S.QUEUED])
+async def test_an_adapter_that_its_job_never_named_is_retired(world: World, end: JobState) -> None:
+    """The process published it and died, or was cancelled, before it could say so."""
+    retired: list[str] = []
+
+    async def retire(adapter_id: str) -> None:
+        retired.append(adapter_id)
+
+    supervision = world.supervision(retire=retire)
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    await advance(world, job, S.TRAINING, S.SAVING)
+    await stored(world, job, AdapterState.PUBLISHED)
+    await supervision.step()
+    assert retired == [], "it may be about to say so"
+    await advance(world, job, end)
+    await supervision.step()
+    assert retired == [f"adapter-{job.id}"]
 
 
 async def test_a_cluster_that_is_away_is_waited_for(world: World) -> None:
