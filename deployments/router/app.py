@@ -50,6 +50,7 @@ from deployments.router.exchange import Exchange
 from deployments.router.gate import Gate
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline
+from deployments.router.read import Read
 from deployments.router.replicas import ReplicaPool
 from deployments.router.resolve import Resolve
 from deployments.router.serve_view import ServeView
@@ -79,20 +80,19 @@ def pipelines(
 ) -> dict[str, Pipeline]:
     """The steps of each inference endpoint, in order."""
     settings = platform.settings
-    enter = Enter(settings.body_max_bytes)
-    who = Authenticate(authenticator)
+    enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
     resolve, admit = Resolve(catalog), Admit(admission)
     settle = Settle(admission, meter)
     dispatch = Dispatch(pool, Upstreams(), settings)
     stream = Stream()
     limit = settings.request_timeout
     generate = Pipeline(
-        [enter, who, ParseInference(pool), resolve, admit, Address(), dispatch, stream],
+        [enter, who, read, ParseInference(pool), resolve, admit, Address(), dispatch, stream],
         settle,
         limit,
     )
     embed = Pipeline(
-        [enter, who, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle, limit
+        [enter, who, read, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle, limit
     )
     return {
         "/v1/chat/completions": generate,

@@ -1,42 +1,12 @@
-"""Step 1: its credentials, its body within bounds."""
+"""Step 1: its credentials. Of the body nothing is read before it is known whose it is."""
 
 from __future__ import annotations
 
-from cluster.errors import InvalidRequest, TooLarge
-from deployments.router.exchange import ClientGone, Exchange
+from deployments.router.exchange import Exchange
 
 
 class Enter:
-    def __init__(self, body_max_bytes: int) -> None:
-        self._limit = body_max_bytes
-
     async def __call__(self, exchange: Exchange) -> None:
-        size = 0
         for name, value in exchange.scope["headers"]:
             if name == b"authorization":
                 exchange.authorization = value.decode("latin-1")
-            elif name == b"content-length" and value.isdigit():
-                size = int(value)
-        if size > self._limit:
-            raise self._too_large(size)
-        exchange.body = await self._body(exchange)
-
-    async def _body(self, exchange: Exchange) -> bytes:
-        pieces, size, more = [], 0, True
-        while more:
-            message = await exchange.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > self._limit:
-                raise self._too_large(size)
-            pieces.append(piece)
-            more = message.get("more_body", False)
-        body = b"".join(pieces)
-        if not body:
-            raise InvalidRequest("The body is empty; it must be a JSON object.")
-        return body
-
-    def _too_large(self, size: int) -> TooLarge:
-        return TooLarge(f"The body has {size} bytes or more; at most {self._limit} are taken.")

@@ -52,9 +52,10 @@ class Exchange:
     """Ours alone. `x-request-id`, which Serve adds to every answer, may be the caller's own choice,
     sent twice."""
     authorization: str | None = None
-    body: bytes = b""
     # authenticate
     principal: Principal | None = None
+    # read
+    body: bytes = b""
     # parse
     document: dict[str, Any] = field(default_factory=dict)
     model: str = ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from starlette.types import Receive
 
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.catalog import Catalog
@@ -105,8 +106,9 @@ class Rig:
         headers: dict[str, str] | None = None,
         leave_after: int | None = None,
         read: int | None = None,
+        receive: Receive | None = None,
     ) -> Answered:
-        """Call the pipeline as an ASGI server would.
+        """Call the pipeline as an ASGI server would, with the body or whatever `receive` gives.
 
         `leave_after` pieces the caller hangs up; after `read` pieces they take no more.
         """
@@ -116,7 +118,7 @@ class Rig:
         left = asyncio.Event()
         messages = [{"type": "http.request", "body": content, "more_body": False}]
 
-        async def receive() -> Any:
+        async def sent_body() -> Any:
             if messages:
                 return messages.pop(0)
             await left.wait()
@@ -134,7 +136,7 @@ class Rig:
                     left.set()
 
         scope = {"headers": [(k.encode(), v.encode()) for k, v in sent.items()]}
-        await self.pipelines[path].run(Exchange(path, scope, receive, send))
+        await self.pipelines[path].run(Exchange(path, scope, receive or sent_body, send))
         return answered
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -208,8 +209,19 @@ async def test_a_wrong_key_is_a_401_and_is_not_repeated(rig: Rig) -> None:
     assert rig.meter.events == []
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
+async def test_no_byte_is_read_of_a_stranger(rig: Rig, path: str) -> None:
+    rig.key = "lk-" + "A" * 43
+
+    async def receive() -> Any:
+        raise AssertionError("the body was asked for")
+
+    answered = await rig.post(CHAT, path, receive=receive)
+    assert (answered.status, answered.json["error"]["code"]) == (401, "invalid_api_key")
+
+
 async def test_a_body_over_the_bound_is_a_413(rig: Rig) -> None:
-    rig.pipelines["/v1/chat/completions"]._steps[0]._limit = 64  # type: ignore[attr-defined]
+    rig.pipelines["/v1/chat/completions"]._steps[2]._limit = 64  # type: ignore[attr-defined]
     answered = await rig.post({**CHAT, "messages": [{"role": "user", "content": "x" * 100}]})
     assert (answered.status, answered.json["error"]["code"]) == (413, "request_too_large")
 
@@ -226,10 +238,8 @@ async def test_the_engines_refusal_keeps_its_field(rig: Rig) -> None:
 async def test_limits_are_answered_with_the_time_and_the_headers(rig: Rig) -> None:
     await rig.add_engine()
     plans = Plans(rig.platform.database, rig.platform.redis)
-    from cluster.tenancy.principal import Limits
-
-    await plans.put("tight", Limits(requests_per_minute=1, tokens_per_minute=100_000))
-    await plans.assign(rig.tenant.organization_id, "tight")
+    limits = {"requests_per_minute": 1, "tokens_per_minute": 100_000}
+    await plans.change(rig.tenant.organization_id, limits)
     first, second = await rig.post(CHAT), await rig.post(CHAT)
     assert (first.status, second.status) == (200, 429)
     assert first.headers["x-ratelimit-remaining-requests"] == "0"
