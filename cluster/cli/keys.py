@@ -69,9 +69,11 @@ def create(
     ),
     name="list",
 )
-def list_keys(connection: Connection) -> list[Answer]:
-    """List keys without their secret part."""
-    return connection.page(PATH).rows
+def list_keys(
+    connection: Connection, limit: Annotated[int, typer.Option(min=1)] = 100
+) -> list[Answer]:
+    """List keys without their secret part, newest first."""
+    return connection.pages(PATH, limit)
 
 
 @command(app, line("Revoked {id}."))

@@ -1,7 +1,7 @@
 -- The limits of one organization, changed all together or not at all.
 -- The same arithmetic as cluster/tenancy/limiter.py, which explains it; a test compares them.
 --
--- KEYS[1] hash: rate -> "level at"; KEYS[2] sorted set: lease -> when it ends (ms)
+-- KEYS[1] hash: "rate limit" -> "level at"; KEYS[2] sorted set: lease -> when it ends (ms)
 -- ARGV    time in ms, or '' for the server's, so that routers need not agree on the time;
 --         'admit'  lease lifetime slots(-1: any)   {name limit period cost}...
 --         'settle' lease used [name limit period cost drained_at]
@@ -17,7 +17,7 @@ end
 
 local function rate_at(i)
   return {
-    name = ARGV[i],
+    field = ARGV[i] .. ' ' .. ARGV[i + 1],  -- another limit is another bucket
     limit = tonumber(ARGV[i + 1]),
     period = tonumber(ARGV[i + 2]),
     cost = tonumber(ARGV[i + 3]),
@@ -25,7 +25,7 @@ local function rate_at(i)
 end
 
 local function level_of(rate)
-  local stored = redis.call('HGET', KEYS[1], rate.name)
+  local stored = redis.call('HGET', KEYS[1], rate.field)
   if not stored then return 0 end
   local level, at = string.match(stored, '^(%d+) (%d+)$')
   return math.max(0, tonumber(level) - math.max(0, now - tonumber(at)) * rate.limit)
@@ -40,7 +40,7 @@ local function keep(key, milliseconds)
 end
 
 local function store(rate)
-  redis.call('HSET', KEYS[1], rate.name, string.format('%.0f %.0f', rate.level, now))
+  redis.call('HSET', KEYS[1], rate.field, string.format('%.0f %.0f', rate.level, now))
   keep(KEYS[1], reset_of(rate) + 1000)
 end
 

@@ -30,7 +30,8 @@ from cluster.store.schema import ApiKey, Organization, Plan, now
 from cluster.store.sql import Database
 from cluster.tenancy.keys import bearer_secret, key_hash
 from cluster.tenancy.last_used import LastUsed
-from cluster.tenancy.principal import Limits, Principal, Scope
+from cluster.tenancy.plans import limits_of
+from cluster.tenancy.principal import Principal, Scope
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -189,12 +190,7 @@ class Authenticator:
             project_id=key.project_id,
             key_id=key.id,
             scopes=frozenset(scope for scope in Scope if scope in key.scopes),
-            limits=Limits(
-                requests_per_minute=plan.requests_per_minute,
-                requests_per_day=plan.requests_per_day,
-                tokens_per_minute=plan.tokens_per_minute,
-                max_concurrent=plan.max_concurrent,
-            ),
+            limits=limits_of(plan),
             cache_salt=organization.cache_salt,
             expires_at=key.expires_at,
         )

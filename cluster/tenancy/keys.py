@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from cluster.errors import InvalidRequest, NotFound, Unauthenticated
 from cluster.identifiers import new_id
+from cluster.store.page import Page, fetch_page
 from cluster.store.redis import KEYS_CHANNEL
 from cluster.store.schema import ApiKey, Project, now
 from cluster.store.sql import Database
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 FORMAT = re.compile(r"lk-[A-Za-z0-9_-]{43}")
 SHOWN = len("lk-") + 6
 """How much of a key is kept for display: 36 of its 256 bits."""
+MAX_LIST = 10_000
 
 
 def new_secret() -> str:
@@ -103,15 +105,19 @@ class Keys:
             session.add(row)
         return NewKey(secret, row)
 
-    async def list(self, organization_id: str) -> Sequence[ApiKey]:
-        """All keys, the newest first, the revoked ones too."""
+    async def list(
+        self, organization_id: str, *, after: str | None = None, limit: int = MAX_LIST
+    ) -> Page[ApiKey]:
+        """The newest first, the revoked ones too. Raises InvalidRequest."""
         async with self._database.begin() as session:
-            query = (
-                select(ApiKey)
-                .where(ApiKey.organization_id == organization_id)
-                .order_by(ApiKey.created_at.desc(), ApiKey.id)
+            return await fetch_page(
+                session,
+                select(ApiKey).where(ApiKey.organization_id == organization_id),
+                (ApiKey.created_at, ApiKey.id),
+                after=after,
+                limit=limit,
+                max_limit=MAX_LIST,
             )
-            return (await session.scalars(query)).all()
 
     async def revoke(self, organization_id: str, key_id: str) -> ApiKey:
         """End a key on every router within a second. Again is the same as once."""

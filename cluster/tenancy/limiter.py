@@ -6,6 +6,9 @@ request will fit. Levels count in units of cost times period and times are whole
 every number is an integer below 2**53 and Lua's doubles agree with Python's integers to the last
 bit.
 
+A limit that is changed begins anew, with a bucket of its own: what a large one let through would
+block a small one for hours.
+
 A reservation drains like the rest: what has drained by the time it is settled has become the past
 minute's and is not given back.
 """
@@ -64,7 +67,7 @@ class Limiter:
     """Levels and leases. Every method takes the time in milliseconds."""
 
     def __init__(self) -> None:
-        self._levels: dict[str, tuple[int, int]] = {}
+        self._levels: dict[tuple[str, int], tuple[int, int]] = {}
         self._leases: dict[str, int] = {}
 
     def admit(
@@ -96,7 +99,7 @@ class Limiter:
             level + rate.cost * rate.period for rate, level in zip(rates, levels, strict=True)
         ]
         for rate, level in zip(rates, levels, strict=True):
-            self._levels[rate.name] = (level, now)
+            self._levels[rate.name, rate.limit] = (level, now)
         if lifetime > 0:
             self._leases[lease] = now + lifetime
         return Verdict(now, None, 0, _meters(rates, levels))
@@ -110,7 +113,7 @@ class Limiter:
             owed = (used - rate.cost) * rate.period
             undrained = max(0, reserved.drained_at - now) * rate.limit
             level = max(0, self._level(now, rate) + max(owed, -undrained))
-            self._levels[rate.name] = (level, now)
+            self._levels[rate.name, rate.limit] = (level, now)
         return True
 
     def renew(self, now: int, lifetime: int, leases: Iterable[str]) -> None:
@@ -120,7 +123,7 @@ class Limiter:
                 self._leases[lease] = now + lifetime
 
     def _level(self, now: int, rate: Rate) -> int:
-        level, at = self._levels.get(rate.name, (0, now))
+        level, at = self._levels.get((rate.name, rate.limit), (0, now))
         return max(0, level - max(0, now - at) * rate.limit)
 
 

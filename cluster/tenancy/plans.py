@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 from redis.asyncio import Redis
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import InvalidRequest, NotFound
 from cluster.store.schema import ApiKey, Organization, Plan
-from cluster.store.sql import Database, insert_missing
+from cluster.store.sql import Database, insert_missing, take_turns
 from cluster.tenancy.keys import announce
 from cluster.tenancy.principal import Limits
 
@@ -25,41 +26,80 @@ class Plans:
         self._database = database
         self._redis = redis
 
+    async def of(self, organization_id: str) -> Limits:
+        """What an organization is allowed now. Raises NotFound."""
+        async with self._database.begin() as session:
+            return limits_of(await _plan(session, await _organization(session, organization_id)))
+
+    async def change(self, organization_id: str, changes: Mapping[str, int | None]) -> Limits:
+        """Change some limits of one organization alone, by their names; the others stay.
+
+        It thereby leaves a plan that it shares for one of its own. Raises NotFound, and
+        InvalidRequest for a number out of range.
+        """
+        async with self._database.begin() as session:
+            await take_turns(session, organization_id)  # two changes at once are both kept
+            organization = await _organization(session, organization_id)
+            limits = replace(limits_of(await _plan(session, organization)), **changes)
+            await _write(session, organization_id, limits)
+            organization.plan_key = organization_id
+            hashes = await _hashes(session, Organization.id == organization_id)
+        await announce(self._redis, hashes)
+        return limits
+
     async def put(self, key: str, limits: Limits) -> None:
-        """Create or change a plan."""
+        """Create or change a plan, for all organizations that are on it."""
         if not 1 <= len(key) <= 255:
             raise InvalidRequest("A plan's key has 1 to 255 characters.", param="key")
-        values = asdict(limits)
-        for name, value in values.items():
-            if value is not None and not 0 <= value <= LARGEST:
-                raise InvalidRequest(
-                    f"{name} is {value}; allowed are 0 to {LARGEST}, or none for no limit.",
-                    param=name,
-                )
         async with self._database.begin() as session:
-            await insert_missing(session, Plan, [{"key": key, **values}])
-            await session.execute(update(Plan).where(Plan.key == key).values(values))
-            query = select(ApiKey.hash).join(
-                Organization, Organization.id == ApiKey.organization_id
-            )
-            hashes = (await session.scalars(query.where(Organization.plan_key == key))).all()
+            await _write(session, key, limits)
+            hashes = await _hashes(session, Organization.plan_key == key)
         await announce(self._redis, hashes)
-
-    async def list(self) -> Sequence[Plan]:
-        async with self._database.begin() as session:
-            return (await session.scalars(select(Plan).order_by(Plan.key))).all()
 
     async def assign(self, organization_id: str, key: str) -> None:
         """Put an organization on a plan."""
         async with self._database.begin() as session:
-            organization = await session.get(Organization, organization_id)
-            if organization is None:
-                raise NotFound(
-                    f"There is no organization {organization_id!r}.", param="organization"
-                )
+            organization = await _organization(session, organization_id)
             if await session.get(Plan, key) is None:
                 raise NotFound(f"There is no plan {key!r}.", param="plan")
             organization.plan_key = key
-            query = select(ApiKey.hash).where(ApiKey.organization_id == organization_id)
-            hashes = (await session.scalars(query)).all()
+            hashes = await _hashes(session, Organization.id == organization_id)
         await announce(self._redis, hashes)
+
+
+def limits_of(plan: Plan) -> Limits:
+    return Limits(
+        requests_per_minute=plan.requests_per_minute,
+        requests_per_day=plan.requests_per_day,
+        tokens_per_minute=plan.tokens_per_minute,
+        max_concurrent=plan.max_concurrent,
+    )
+
+
+async def _organization(session: AsyncSession, organization_id: str) -> Organization:
+    found = await session.get(Organization, organization_id)
+    if found is None:
+        raise NotFound(f"There is no organization {organization_id!r}.", param="organization")
+    return found
+
+
+async def _plan(session: AsyncSession, organization: Organization) -> Plan:
+    return await session.get_one(Plan, organization.plan_key)
+
+
+async def _write(session: AsyncSession, key: str, limits: Limits) -> None:
+    values = asdict(limits)
+    for name, value in values.items():
+        if value is not None and not 0 <= value <= LARGEST:
+            raise InvalidRequest(
+                f"{name} is {value}; allowed are 0 to {LARGEST}, or null for no limit.",
+                param=name,
+            )
+    await insert_missing(session, Plan, [{"key": key, **values}])
+    await session.execute(update(Plan).where(Plan.key == key).values(values))
+
+
+async def _hashes(session: AsyncSession, whose: ColumnElement[bool]) -> Sequence[str]:
+    """Of all keys by which routers may know the organizations."""
+    query = select(ApiKey.hash).join(Organization, Organization.id == ApiKey.organization_id)
+    return (await session.scalars(query.where(whose))).all()

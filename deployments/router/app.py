@@ -27,6 +27,7 @@ from cluster.store.redis import CATALOG_CHANNEL
 from cluster.tenancy.admission import Admission
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
+from cluster.tenancy.plans import Plans
 from cluster.usage.meter import Meter
 from deployments.platform import Platform, open_platform
 from deployments.router import health
@@ -39,6 +40,7 @@ from deployments.router.dialects.openai import (
     files,
     fine_tuning,
     keys,
+    limits,
     models,
     usage,
 )
@@ -149,6 +151,7 @@ class Ingress:
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),
             keys=Keys(platform.database, platform.redis),
+            plans=Plans(platform.database, platform.redis),
             serve=ServeView(),
         )
         self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
@@ -185,14 +188,14 @@ async def _follow(catalog: Catalog, redis: Redis) -> None:
 
 
 def management(lifespan: Any) -> FastAPI:
-    """Everything but inference: models, files, jobs, keys, usage, health."""
+    """Everything but inference: models, files, jobs, keys, limits, usage, health."""
     app = FastAPI(
         title="Lorikeet",
         description="Serve and make your own fine-tuned models.",
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for module in (models, adapters, keys, usage, files, fine_tuning):
+    for module in (models, adapters, keys, limits, usage, files, fine_tuning):
         app.include_router(module.router)
     app.include_router(health.router)
     describe(app)

@@ -12,6 +12,7 @@ from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
+from cluster.tenancy.plans import Plans
 from cluster.tenancy.principal import Principal, Scope
 from deployments.platform import Platform
 from deployments.router.replicas import ReplicaPool
@@ -27,6 +28,7 @@ class Services:
     files: Files
     jobs: Jobs
     keys: Keys
+    plans: Plans
     serve: ServeView
 
 

@@ -14,6 +14,8 @@ from .conftest import Endpoint, Run
 
 MODEL = {"id": "acme/birds:1", "object": "model", "created": 1, "owned_by": "acme", "parent": "b"}
 FILE = {"id": "file-1", "filename": "a.jsonl", "purpose": "fine-tune", "bytes": 2048}
+LIMITED = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "max_concurrent")
+LIMITS = {**dict.fromkeys(LIMITED), "requests_per_minute": 60, "tokens_per_minute": 0}
 KEY = {"id": "key-1", "name": "ci", "prefix": "sk-lk-ab", "scopes": ["inference"]}
 
 
@@ -134,6 +136,52 @@ def test_a_key_is_printed_alone(endpoint: Endpoint, run: Run) -> None:
 def test_keys_are_listed_without_their_secret(endpoint: Endpoint, run: Run) -> None:
     endpoint.answers["GET /v1/organization/keys"] = (200, {"data": [KEY]})
     assert "sk-lk-ab…" in run("keys", "list").out
+
+
+def test_keys_follow_their_pages(endpoint: Endpoint, run: Run) -> None:
+    rows = [{**KEY, "id": f"key-{n}"} for n in range(3)]
+    endpoint.answers["GET /v1/organization/keys"] = [
+        (200, {"data": rows[:2], "has_more": True}),
+        (200, {"data": rows[2:], "has_more": False}),
+    ]
+    assert run("keys", "list", "--json").json() == rows
+    assert "after=key-1" in endpoint.asked[1].path
+
+
+def test_limits_are_shown(endpoint: Endpoint, run: Run) -> None:
+    endpoint.answers["GET /v1/organization/limits"] = (200, LIMITS)
+    assert run("limits", "show", "--json").json() == LIMITS
+    rows = [line.split() for line in run("limits", "show").out.splitlines()[1:]]
+    assert rows == [
+        ["requests_per_minute", "60"],
+        ["requests_per_day", "unlimited"],
+        ["tokens_per_minute", "0"],
+        ["max_concurrent", "unlimited"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (["--requests-per-minute", "60"], {"requests_per_minute": 60}),
+        (["--requests-per-day=9", "--tokens-per-minute=0", "--max-concurrent=4"],
+         {"requests_per_day": 9, "tokens_per_minute": 0, "max_concurrent": 4}),
+        (["--unlimited"], dict.fromkeys(LIMITED)),
+        (["--unlimited", "--max-concurrent=4"], {**dict.fromkeys(LIMITED), "max_concurrent": 4}),
+    ],
+)  # fmt: skip
+def test_limits_are_set(
+    endpoint: Endpoint, run: Run, words: list[str], sent: dict[str, int | None]
+) -> None:
+    endpoint.answers["POST /v1/organization/limits"] = (200, LIMITS)
+    assert run("limits", "set", *words, "--json").json() == LIMITS
+    assert endpoint.asked[0].json() == sent
+
+
+@pytest.mark.parametrize("words", [[], ["--max-concurrent", "-1"], ["--max-concurrent", "many"]])
+def test_wrong_limits_are_not_sent(endpoint: Endpoint, run: Run, words: list[str]) -> None:
+    assert run("limits", "set", *words).code == 2
+    assert endpoint.asked == []
 
 
 def test_expiry_is_understood() -> None:

@@ -58,11 +58,12 @@ async def test_an_empty_file_is_replaced_and_a_strange_one_is_not(settings, data
 async def test_a_revoked_key_is_replaced_and_never_revived(settings, database, redis) -> None:
     tenant = await bootstrap(settings, database)
     keys = Keys(database, redis)
-    (old,) = await keys.list(tenant.organization_id)
+    (old,) = (await keys.list(tenant.organization_id)).items
     await keys.revoke(tenant.organization_id, old.id)
     await asyncio.gather(*(bootstrap(settings, database) for _ in range(3)))
     assert await _works(settings, database, redis)
-    revoked = [key.id for key in await keys.list(tenant.organization_id) if key.revoked_at]
+    listed = (await keys.list(tenant.organization_id)).items
+    revoked = [key.id for key in listed if key.revoked_at]
     assert revoked == [old.id]
     assert list(settings.home.iterdir()) == [settings.home / "admin.key"]
 

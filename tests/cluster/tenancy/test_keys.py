@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from cluster.store.sql import Database
 from cluster.tenancy.keys import FORMAT, Keys, key_hash
 from cluster.tenancy.last_used import LastUsed
 from cluster.tenancy.organizations import NewOrganization, Organizations
-from cluster.tenancy.plans import Plans
+from cluster.tenancy.plans import LARGEST, Plans
 from cluster.tenancy.principal import Limits, Scope
 
 
@@ -41,7 +42,7 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(database, redis, tenant)
     new = await keys.create(tenant.organization.id, tenant.project.id, "ci", {Scope.INFERENCE})
     assert FORMAT.fullmatch(new.secret)
     assert new.secret not in repr(new)
-    (row,) = await keys.list(tenant.organization.id)
+    (row,) = (await keys.list(tenant.organization.id)).items
     assert row.hash == key_hash(new.secret)
     assert new.secret.startswith(row.prefix)
     assert len(row.prefix) < 12
@@ -54,8 +55,28 @@ async def test_a_revocation_is_announced_and_repeatable(database, redis, tenant)
     new = await keys.create(tenant.organization.id, tenant.project.id, "ci", {Scope.READ})
     heard = await _announced(redis, keys.revoke(tenant.organization.id, new.row.id))
     assert heard == {new.row.hash}
-    first = (await keys.list(tenant.organization.id))[0].revoked_at
+    first = (await keys.list(tenant.organization.id)).items[0].revoked_at
     assert (await keys.revoke(tenant.organization.id, new.row.id)).revoked_at == first
+
+
+async def test_keys_are_listed_by_pages_the_newest_first(database, redis, tenant) -> None:
+    keys, organization = Keys(database, redis), tenant.organization.id
+    made = [
+        (await keys.create(organization, tenant.project.id, str(n), {Scope.READ})).row.id
+        for n in range(3)
+    ]
+    await keys.revoke(organization, made[0])
+    first = await keys.list(organization, limit=2)
+    assert ([row.id for row in first.items], first.has_more) == ([made[2], made[1]], True)
+    rest = await keys.list(organization, limit=2, after=made[1])
+    assert ([row.id for row in rest.items], rest.has_more) == ([made[0]], False)
+    other = await Organizations(database).create("Other", "other", "small")
+    for wrong in ({"limit": 0}, {"limit": 10_001}, {"after": "key-0"}):
+        with pytest.raises(InvalidRequest) as raised:
+            await keys.list(organization, **wrong)
+        assert raised.value.param == next(iter(wrong))
+    with pytest.raises(InvalidRequest):
+        await keys.list(other.organization.id, after=made[0])
 
 
 async def test_keys_of_others_are_not_found(database, redis, tenant) -> None:
@@ -66,7 +87,7 @@ async def test_keys_of_others_are_not_found(database, redis, tenant) -> None:
         await keys.revoke(other.organization.id, new.row.id)
     with pytest.raises(NotFound):
         await keys.create(other.organization.id, tenant.project.id, "ci", {Scope.READ})
-    assert await keys.list(other.organization.id) == []
+    assert (await keys.list(other.organization.id)).items == ()
 
 
 @pytest.mark.parametrize(
@@ -115,9 +136,8 @@ async def test_plans_change_and_their_keys_are_announced(database, redis, tenant
     assert await _announced(redis, plans.assign(organization, "big")) == hashes
     assert await _announced(redis, plans.put("big", Limits(max_concurrent=2))) == hashes
     assert await _announced(redis, plans.put("small", Limits())) == set()
-    big, small = await plans.list()
-    assert (big.key, big.tokens_per_minute, big.max_concurrent) == ("big", None, 2)
-    assert small.requests_per_minute is None
+    assert await plans.of(organization) == Limits(max_concurrent=2)
+    assert await plans.of(other.organization.id) == Limits()
     with pytest.raises(NotFound):
         await plans.assign(other.organization.id, "none")
     with pytest.raises(NotFound):
@@ -129,7 +149,42 @@ async def test_plans_change_and_their_keys_are_announced(database, redis, tenant
 async def test_one_plan_written_by_many_at_once(database, redis) -> None:
     plans = Plans(database, redis)
     await asyncio.gather(*(plans.put("p", Limits(max_concurrent=5)) for _ in range(5)))
-    assert [plan.key for plan in await plans.list()] == ["p"]
+    made = await Organizations(database).create("Acme", "acme", "p")
+    assert await plans.of(made.organization.id) == Limits(max_concurrent=5)
+
+
+async def test_an_organization_is_given_limits_of_its_own(database, redis, tenant) -> None:
+    plans, organization = Plans(database, redis), tenant.organization.id
+    other = await Organizations(database).create("Other", "other", "small")
+    new = await Keys(database, redis).create(organization, tenant.project.id, "ci", {Scope.READ})
+    heard = await _announced(redis, plans.change(organization, {"max_concurrent": 2}))
+    assert heard == {new.row.hash}
+    assert await plans.of(organization) == Limits(requests_per_minute=3, max_concurrent=2)
+    assert await plans.of(other.organization.id) == Limits(requests_per_minute=3)
+    lifted = await plans.change(organization, {"requests_per_minute": None})
+    assert lifted == await plans.of(organization) == Limits(max_concurrent=2)
+
+
+async def test_changes_of_different_limits_at_once_are_all_kept(database, redis, tenant) -> None:
+    plans, organization = Plans(database, redis), tenant.organization.id
+    wanted = Limits(1, 2, 3, 4)
+    await asyncio.gather(
+        *(plans.change(organization, {name: limit}) for name, limit in asdict(wanted).items())
+    )
+    assert await plans.of(organization) == wanted
+
+
+@pytest.mark.parametrize("limit", [-1, LARGEST + 1])
+async def test_a_limit_out_of_range_is_named_and_changes_nothing(
+    database, redis, tenant, limit
+) -> None:
+    plans, organization = Plans(database, redis), tenant.organization.id
+    with pytest.raises(InvalidRequest, match=f"tokens_per_minute is {limit}; allowed are") as told:
+        await plans.change(organization, {"max_concurrent": 1, "tokens_per_minute": limit})
+    assert told.value.param == "tokens_per_minute"
+    assert await plans.of(organization) == Limits(requests_per_minute=3)
+    with pytest.raises(NotFound):
+        await plans.change("org-none", {})
 
 
 async def test_organizations_have_slugs_of_their_own(database, tenant) -> None:
@@ -151,8 +206,8 @@ async def test_last_used_is_written_in_bunches(database, redis, tenant) -> None:
     used = LastUsed(database)
     used.mark(new.row.id)
     await used.flush()
-    first = (await keys.list(tenant.organization.id))[0].last_used_at
+    first = (await keys.list(tenant.organization.id)).items[0].last_used_at
     assert first is not None
     used.mark(new.row.id)
     await used.flush()  # within the minute: not written again
-    assert (await keys.list(tenant.organization.id))[0].last_used_at == first
+    assert (await keys.list(tenant.organization.id)).items[0].last_used_at == first

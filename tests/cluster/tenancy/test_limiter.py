@@ -125,6 +125,14 @@ def test_what_has_drained_is_not_refunded() -> None:
     assert _remaining(limiter, MINUTE, 60) == 0
 
 
+def test_a_changed_limit_begins_anew() -> None:
+    limiter = Limiter()
+    for limit in (60_000, 60):
+        verdict = limiter.admit(0, f"of {limit}", LIFETIME, None, [_tokens(limit, limit)])
+        assert (verdict.refused, verdict.meters[0].reset) == (None, MINUTE)
+    assert limiter.admit(0, "again", LIFETIME, None, [_tokens(60_000, 1)]).wait == 1
+
+
 def test_a_repeated_request_is_the_same_lease() -> None:
     limiter, rates = Limiter(), [_tokens(100, 60)]
     assert limiter.admit(0, "a", LIFETIME, 1, rates).refused is None

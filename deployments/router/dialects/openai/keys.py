@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import AwareDatetime, Field
 
 from cluster.store.schema import ApiKey
+from cluster.tenancy.keys import MAX_LIST
 from cluster.tenancy.principal import Principal, Scope
 from deployments.router.dialects.openai.body import Body
 from deployments.router.services import Services, principal, services
@@ -56,11 +57,22 @@ async def create_key(
 
 @router.get("/v1/organization/keys")
 async def list_keys(
-    who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
+    who: Annotated[Principal, Depends(principal)],
+    at: Annotated[Services, Depends(services)],
+    after: str | None = None,
+    limit: int = MAX_LIST,
 ) -> dict[str, Any]:
+    """The newest first, the revoked ones too."""
     who.require(Scope.ADMIN)
-    rows = await at.keys.list(who.organization_id)
-    return {"object": "list", "data": [render(row) for row in rows]}
+    page = await at.keys.list(who.organization_id, after=after, limit=limit)
+    data = [render(row) for row in page.items]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": page.has_more,
+    }
 
 
 @router.delete("/v1/organization/keys/{key_id}")
