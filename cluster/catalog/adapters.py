@@ -219,26 +219,34 @@ class AdapterRegistry:
         adapter_id: str,
         state: AdapterState,
         *,
-        error: str | None = None,
-        acknowledged: int | None = None,
-        replicas: int | None = None,
+        error: str | None,
+        acknowledged: int,
+        replicas: int,
     ) -> None:
-        """Record what the replicas said. A move that the table lacks raises Conflict."""
+        """Record what the replicas said.
+
+        Raises Conflict for a move that the table lacks, and where another comes in between.
+        """
         async with self._database.begin() as session:
-            row = await session.get(Adapter, adapter_id)
-            assert row is not None, f"no adapter {adapter_id}"
-            if row.state != state:
-                ADAPTER_LIFECYCLE.check(AdapterState(row.state), state)
-                row.state = state.value
-                if state is AdapterState.PUBLISHED:
-                    row.published_at = now()
-            row.error = error
-            if acknowledged is not None and replicas is not None:
-                row.acknowledged, row.replicas = acknowledged, replicas
+            row = await session.get_one(Adapter, adapter_id)
+            before = AdapterState(row.state)
+            if before is not state:
+                ADAPTER_LIFECYCLE.check(before, state)
+            at = row.published_at or (now() if state is AdapterState.PUBLISHED else None)
+            # Reading locks nothing: whoever deletes the adapter may commit before this write.
+            moved = await session.scalar(
+                update(Adapter)
+                .where(Adapter.id == adapter_id, Adapter.state == before)
+                .values(state=state.value, error=error, published_at=at)
+                .values(acknowledged=acknowledged, replicas=replicas)
+                .returning(Adapter.id)
+                .execution_options(synchronize_session=False)
+            )
+            if moved is None:
+                raise Conflict(f"{adapter_id} is {before} no more.")
 
 
 def _outdated(existing: Adapter, row: Adapter) -> bool:
     """Whether `existing` is what an earlier try of the same job left behind."""
-    return row.job_id is not None and (
-        existing.job_id == row.job_id and existing.digest != row.digest
-    )
+    same_job = row.job_id is not None and existing.job_id == row.job_id
+    return same_job and existing.digest != row.digest

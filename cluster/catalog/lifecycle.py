@@ -22,9 +22,10 @@ ADAPTER_LIFECYCLE: Lifecycle[AdapterState] = Lifecycle(
     "adapter",
     {
         S.PUBLISHING: frozenset({S.PUBLISHED, S.FAILED, S.RETIRED}),
-        S.PUBLISHED: frozenset({S.PUBLISHING, S.RETIRED, S.FAILED}),
+        S.PUBLISHED: frozenset({S.RETIRED}),
         S.RETIRED: frozenset(),
-        S.FAILED: frozenset({S.PUBLISHING, S.RETIRED}),
+        # Not back to publishing: its name may be another's by then.
+        S.FAILED: frozenset({S.RETIRED}),
     },
 )
 

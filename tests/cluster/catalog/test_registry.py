@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name, public_name
 from cluster.catalog.base_models import BaseModels
@@ -173,6 +175,26 @@ async def test_a_retired_name_is_unknown_and_may_be_given_again(
     with pytest.raises(ModelNotFound):
         await shop.registry.retire(shop.organization, "bot")
     assert (await shop.add(make_adapter())).id != adapter.id
+
+
+async def test_a_publication_does_not_undo_a_removal(
+    shop: Shop, make_adapter: AdapterMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter is removed after the publisher has read its row and before it writes it."""
+    adapter = await shop.add(make_adapter())
+    await shop.replica("r1", adapters=frozenset({engine_name("bot", adapter.digest)}))
+    read = AsyncSession.get_one
+
+    async def read_then_lose(*arguments: Any, **options: Any) -> Any:
+        row = await read(*arguments, **options)
+        monkeypatch.undo()
+        await shop.registry.retire(shop.organization, "bot")
+        return row
+
+    monkeypatch.setattr(AsyncSession, "get_one", read_then_lose)
+    assert not await shop.publisher.step()
+    assert (await shop.state(adapter))[0] == AdapterState.RETIRED
+    assert await shop.registry.wanted() == []
 
 
 async def test_another_organization_sees_nothing(shop: Shop, make_adapter: AdapterMaker) -> None:
