@@ -39,7 +39,7 @@ def candidates(reference: Vllm, engine: Engine, home: Path) -> dict[str, Callabl
     """How each candidate is made; `vllm` is the reference against itself."""
     return {
         "vllm": lambda: reference,
-        "lorikeet": lambda: Lorikeet(home / "lorikeet", home, engine.model),
+        "lorikeet": lambda: Lorikeet(home / "lorikeet", home, engine.model, limited=True),
         "ray-serve-llm": lambda: RayServeLlm(engine, home),
         "litellm": lambda: Litellm(reference, home),
     }

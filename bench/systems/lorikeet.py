@@ -7,19 +7,24 @@ import psutil
 
 from bench.chat import Endpoint
 from bench.systems.family import Family, answers, free_port
+from bench.systems.limits import switch_on
 
 
 class Lorikeet:
     """One detached Lorikeet in a home folder of its own.
 
     Its engine settings are those of its `serve_config.yaml`, which are `Engine`'s defaults.
+    `limited` puts limits on its requests, which a new home has none of.
     """
 
     name = "lorikeet"
 
-    def __init__(self, home: Path, folder: Path, model: str = "budgie") -> None:
+    def __init__(
+        self, home: Path, folder: Path, model: str = "budgie", *, limited: bool = False
+    ) -> None:
         self.home = home
         self.model = model
+        self.limited = limited
         self.family = Family(self.name, folder)
         self.port = free_port()
         self.command = str(Path(sys.executable).with_name("lorikeet"))
@@ -39,6 +44,8 @@ class Lorikeet:
         where = ["--home", str(self.home), "--port", str(self.port)]
         self.family.run([self.command, "up", "--detach", *where], {}, timeout=960)
         self.family.await_ready(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"))
+        if self.limited:
+            switch_on(self.endpoint)
 
     def stop(self) -> None:
         """Stop it by its own command, then end what that left."""
