@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import ExitStack
 
 import orjson
 
-from cluster.errors import UpstreamFailed
+from cluster.errors import LorikeetError, Unavailable, UpstreamFailed
 from cluster.settings import Settings
+from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange
 from deployments.router.presence import watch
 from deployments.router.replicas import ReplicaPool
-from deployments.router.upstream import ConnectionLost, Upstreams
+from deployments.router.stream import ERROR_EVENT, PROMPT
+from deployments.router.upstream import Answer, ConnectionLost, Upstreams
 
 RETRY_PAUSE = 0.02
 """Seconds before the first retry, with jitter; doubled for each further one."""
+FAULTS = frozenset({500, 502, 503})
+"""What an engine answers that can't serve anybody. A 4xx is the caller's, and final."""
 
 
 class Dispatch:
@@ -35,29 +41,79 @@ class Dispatch:
             % (exchange.id.encode(), self._token)
         )
         watch(exchange)
-        passed: set[str] = set()
-        for attempt in range(self._retries + 1):
-            replica = await self._pool.pick(route.base.name, route.engine_model, passed)
+        passed: dict[str, float] = {}
+        told: LorikeetError | None = None
+        failures = 0
+        deadline = time.monotonic() + self._pool.wait
+        while failures <= self._retries:
+            try:
+                replica = await self._pool.pick(
+                    route.base.name, route.engine_model, passed, deadline
+                )
+            except Unavailable as error:
+                raise told or error from None
             address = self._pool.address(replica)
             assert address is not None, "a picked replica can be reached"
-            give_back = self._pool.take(replica)
-            try:
-                answer = await self._upstreams.post(address, exchange.endpoint, headers, body)
-                exchange.cleanup.append(answer.close)
-                exchange.first = await answer.read()
-            except (ConnectionLost, OSError):
-                give_back()
-                self._pool.suspect(replica)
-                self._upstreams.forget(address)
-                passed.add(replica.id)
-                await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**attempt)
-                continue
-            except asyncio.CancelledError:
-                give_back()
-                raise
-            exchange.cleanup.append(give_back)
-            exchange.answer = answer
-            return
-        raise UpstreamFailed(
-            f"{len(passed)} replicas of {route.base.name!r} failed before the first token."
+            with ExitStack() as attempt:
+                attempt.callback(self._pool.take(replica))
+                try:
+                    answer = await self._ask(address, exchange, headers, body, attempt)
+                    fault = await _fault(answer, exchange)
+                    if fault is None:
+                        exchange.cleanup.append(attempt.pop_all().close)
+                        exchange.answer = answer
+                        return
+                    told = fault
+                    failures += 1
+                    # An answer is at hand: others are tried, but nobody is waited for.
+                    deadline = time.monotonic()
+                except ConnectionLost:
+                    failures += 1
+                    if told is None:
+                        deadline = time.monotonic() + self._pool.wait
+                except OSError:
+                    pass  # nobody heard the request, so it may be sent anew until the deadline
+            passed[replica.id] = self._pool.suspect(replica)
+            self._upstreams.forget(address)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
+        raise told or UpstreamFailed(
+            f"{route.base.name!r} failed {failures} times before the first token."
         )
+
+    async def _ask(
+        self, address: str, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack
+    ) -> Answer:
+        """Send the request and take the first bytes. `attempt` gives the connections back."""
+        fresh = False
+        while True:
+            answer = await self._upstreams.post(
+                address, exchange.endpoint, headers, body, fresh=fresh
+            )
+            attempt.callback(answer.close)
+            try:
+                exchange.first = await answer.read()
+            except ConnectionLost:
+                if not answer.stale:
+                    raise
+                # It broke while it lay idle, which says nothing of the replica but something of
+                # the other connections that lie idle.
+                self._upstreams.forget(address)
+                fresh = True
+            else:
+                return answer
+
+
+async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
+    """The error, where the answer is that the engine can't serve."""
+    first, status = exchange.first, answer.status
+    if status in FAULTS:
+        told = first + await answer.read_all()
+    elif first.startswith(ERROR_EVENT):  # a stream whose engine died before its first token
+        told = first.partition(b"\n\n")[0].removeprefix(b"data: ")
+        try:
+            status = int(orjson.loads(told)["error"]["code"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return None
+    if status not in FAULTS:
+        return None
+    return from_engine(status, told, PROMPT[exchange.endpoint])

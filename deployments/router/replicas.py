@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -21,7 +21,7 @@ from cluster.waiting import happens
 log = logging.getLogger(__name__)
 
 SUSPICION = 2.0
-"""Seconds for which a replica that broke a connection is passed over."""
+"""Seconds for which a replica that failed is taken only where there is no other."""
 
 
 class ReplicaPool:
@@ -31,7 +31,8 @@ class ReplicaPool:
         self._directory = directory
         self._redis = redis
         self._node = node
-        self._wait = wait
+        self.wait = wait
+        """Seconds that a request may wait for a replica while there is none for it."""
         self._replicas: dict[str, list[Replica]] = {}
         self._mine: Counter[str] = Counter()
         self._suspects: dict[str, float] = {}
@@ -48,21 +49,25 @@ class ReplicaPool:
         """How this router reaches a replica, None where it can't."""
         return replica.address if replica.node == self._node else replica.remote
 
-    async def pick(self, model: str, engine_model: str, passed: Collection[str]) -> Replica:
-        """A replica of `model` that holds `engine_model` and is not in `passed`.
+    async def pick(
+        self, model: str, engine_model: str, passed: Mapping[str, float], deadline: float
+    ) -> Replica:
+        """A replica of `model` that holds `engine_model`.
 
-        Waits a while for one; raises Unavailable when all are full or none comes.
+        `passed` has those that failed this very request, each with the time until which it is not
+        tried again. Waits for one until `deadline`, both on the monotonic clock; raises
+        Unavailable when all are full or none comes.
         """
-        deadline = time.monotonic() + self._wait
         while True:
+            now = time.monotonic()
             holding = [r for r in self.all(model) if self._holds(r, engine_model)]
-            fresh = [r for r in holding if r.id not in passed and not self._suspect(r)]
+            fresh = [r for r in holding if passed.get(r.id, now) <= now]
             free = [r for r in fresh if self._load(r) < r.capacity]
             if free:
-                return min(free, key=self._load)
+                return min(free, key=lambda r: (self._suspect(r), self._load(r)))
             if fresh:
                 raise Unavailable(f"All replicas of {model!r} are full.", retry_after=1.0)
-            left = deadline - time.monotonic()
+            left = deadline - now
             if left <= 0:
                 raise Unavailable(f"No replica of {model!r} is ready.", retry_after=5.0)
             with contextlib.suppress(TimeoutError):
@@ -81,9 +86,10 @@ class ReplicaPool:
 
         return give_back
 
-    def suspect(self, replica: Replica) -> None:
-        """Pass over a replica that broke a connection, until it has had time to be replaced."""
-        self._suspects[replica.id] = time.monotonic() + SUSPICION
+    def suspect(self, replica: Replica) -> float:
+        """Prefer any other to a replica that failed; until when, on the monotonic clock."""
+        until = self._suspects[replica.id] = time.monotonic() + SUSPICION
+        return until
 
     def _holds(self, replica: Replica, engine_model: str) -> bool:
         held = engine_model == replica.model or engine_model in replica.adapters

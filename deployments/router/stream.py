@@ -19,7 +19,7 @@ EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-contr
 
 _COUNTS = b'"choices":[]'
 """Only the event that carries the counts has no choices. In a text the quotes are escaped."""
-_ERROR = b'data: {"error"'
+ERROR_EVENT = b'data: {"error"'
 
 
 class Stream:
@@ -78,7 +78,7 @@ class Events:
         ready, self.rest = (piece, b"") if end == len(piece) else (piece[:end], piece[end:])
         # An aborted stream brings no counts: about one event a token is the best that is known.
         self._exchange.usage.completion += ready.count(b"\n\n")
-        if _ERROR in ready:
+        if ERROR_EVENT in ready:
             self._exchange.error_code = "engine_error"
         if _COUNTS in ready:
             return self._take_counts(ready)

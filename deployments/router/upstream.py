@@ -34,6 +34,7 @@ class Answer(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._lost = False
+        self._reused = False
         self._reset()
 
     def _reset(self) -> None:
@@ -43,6 +44,7 @@ class Answer(asyncio.Protocol):
         self._paused = False
         self._whole = False
         self._keep_alive = False
+        self._heard = False
         self._begun = False
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,9 +58,10 @@ class Answer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
+            self._heard = True
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self.close()
+            self.interrupt()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
@@ -103,6 +106,11 @@ class Answer(asyncio.Protocol):
     def usable(self) -> bool:
         return not self._lost and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def stale(self) -> bool:
+        """A kept connection that broke before a byte of this response: it was broken already."""
+        return self._reused and self._lost and not self._heard
+
     async def read(self) -> bytes:
         """The next pieces of the body, joined; empty at its end. Raises ConnectionLost."""
         while not self._pieces:
@@ -140,8 +148,10 @@ class Answer(asyncio.Protocol):
 
     def close(self) -> None:
         """Done with this response: keep the connection if it is whole, else break it."""
-        if self._whole and self.usable and self._keep_alive:
+        # Paused, it has a megabyte that nobody read: another one is cheaper than to wake it.
+        if self._whole and self.usable and self._keep_alive and not self._paused:
             self._reset()
+            self._reused = True
             self._release(self)
         else:
             self.interrupt()
@@ -153,10 +163,12 @@ class Upstreams:
     def __init__(self) -> None:
         self._idle: dict[str, list[Answer]] = defaultdict(list)
 
-    async def post(self, address: str, path: str, headers: bytes, body: bytes) -> Answer:
-        """Send a request; the answer's status is known after its first `read`.
+    async def post(
+        self, address: str, path: str, headers: bytes, body: bytes, *, fresh: bool = False
+    ) -> Answer:
+        """Send a request, where `fresh` on a new connection; its status is known after a `read`.
 
-        Raises OSError where nobody listens.
+        Raises OSError where nobody listens: then nothing was sent.
         """
         head = b"POST %b HTTP/1.1\r\nhost: engine\r\n%bcontent-length: %d\r\n\r\n" % (
             path.encode(),
@@ -164,7 +176,7 @@ class Upstreams:
             len(body),
         )
         idle = self._idle[address]
-        while idle:
+        while idle and not fresh:
             answer = idle.pop()
             if answer.usable:
                 answer.write(head, body)

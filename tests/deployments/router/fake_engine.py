@@ -17,13 +17,18 @@ import httptools
 
 @dataclass
 class Behaviour:
-    """Seconds between tokens; `die_after` tokens the connection breaks; `status` refuses."""
+    """Seconds between tokens; `die_after` tokens the connection breaks; `status` refuses.
+
+    `error` is what a refusal says, and with status 200 a stream's first event. `forgetful` breaks
+    a connection when a second request comes on it.
+    """
 
     tokens: int = 5
     pace: float = 0.0
     die_after: int | None = None
     status: int = 200
     error: dict[str, Any] | None = None
+    forgetful: bool = False
 
 
 @dataclass
@@ -48,7 +53,12 @@ class FakeEngine:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
+            answered = 0
             while (request := await self._read(reader)) is not None:
+                if answered and self.behaviour.forgetful:
+                    writer.transport.abort()
+                    return
+                answered += 1
                 self.running += 1
                 try:
                     await self._answer(request, reader, writer)
@@ -116,6 +126,8 @@ class FakeEngine:
 
     async def _stream(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        if self.behaviour.error is not None:
+            self._event(writer, {"error": self.behaviour.error})
         for index in range(self.behaviour.tokens):
             if index == self.behaviour.die_after:
                 writer.transport.abort()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.tenancy.plans import Plans
-from deployments.router import pipeline
+from deployments.router import pipeline, replicas
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.fake_engine import Behaviour
 
@@ -70,6 +70,69 @@ async def test_a_replica_that_nobody_listens_at_is_passed_over(rig: Rig) -> None
     gone, _ = await rig.add_engine(), await rig.add_engine(running=1)
     await gone.stop()
     assert [(await rig.post(CHAT)).status for _ in range(3)] == [200] * 3
+
+
+DEAD = {"message": "EngineCore encountered an issue.", "param": None, "code": 500}
+
+
+@pytest.mark.parametrize(
+    ("status", "stream"),
+    [(500, False), (502, False), (503, False), (500, True), (200, True)],
+)
+async def test_an_engine_that_died_is_passed_over(rig: Rig, status: int, stream: bool) -> None:
+    dead, good = await rig.add_engine(), await rig.add_engine(running=1)
+    dead.behaviour = Behaviour(status=status, error=DEAD)
+    answers = [await rig.post({**CHAT, "stream": stream}) for _ in range(3)]
+    assert [answered.status for answered in answers] == [200] * 3
+    assert not any(b'"error"' in answered.body for answered in answers)
+    assert (len(dead.requests), len(good.requests)) == (1, 3)
+
+
+async def test_the_last_answer_is_given_when_every_engine_fails(rig: Rig) -> None:
+    rig.pool.wait = 30
+    engines = [await rig.add_engine() for _ in range(2)]
+    for engine in engines:
+        engine.behaviour = Behaviour(status=500, error=DEAD)
+    async with asyncio.timeout(1):
+        answered = await rig.post(CHAT)
+    assert (answered.status, answered.json["error"]["message"]) == (500, DEAD["message"])
+    assert [len(engine.requests) for engine in engines] == [1, 1]
+    for engine in engines:
+        engine.behaviour = Behaviour()
+    assert (await rig.post(CHAT)).status == 200, "a suspect is taken where there is no other"
+
+
+async def test_the_callers_own_fault_is_not_tried_again(rig: Rig) -> None:
+    engines = [await rig.add_engine() for _ in range(2)]
+    for engine in engines:
+        engine.behaviour = Behaviour(status=400, error={**DEAD, "code": 400})
+    assert (await rig.post(CHAT)).status == 400
+    assert sum(len(engine.requests) for engine in engines) == 1
+
+
+async def test_an_idle_connection_that_broke_costs_nothing(rig: Rig) -> None:
+    rig.pool.wait = 30
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(forgetful=True)
+    async with asyncio.timeout(1):
+        assert [(await rig.post(CHAT)).status for _ in range(3)] == [200] * 3
+    assert engine.connections == 3
+    assert rig.pool._suspects == {}
+
+
+async def test_the_only_replica_is_tried_again_after_a_while(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "SUSPICION", 0.2)
+    rig.pool.wait = 5
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(die_after=0)
+    request = asyncio.create_task(rig.post(CHAT))
+    await asyncio.sleep(0.1)
+    engine.behaviour = Behaviour()
+    assert (await rig.post(CHAT)).status == 200, "other callers need not wait"
+    async with asyncio.timeout(1):
+        assert (await request).status == 200
 
 
 async def test_a_stream_that_breaks_ends_with_an_error_event(rig: Rig) -> None:

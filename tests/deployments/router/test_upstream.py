@@ -106,6 +106,29 @@ def test_connections_in_flight_when_an_address_is_forgotten_are_kept_again(
     run(work())
 
 
+def test_an_answer_that_nobody_read_leaves_no_paused_connection(
+    run: Callable[[Awaitable[None]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments.router import upstream
+
+    monkeypatch.setattr(upstream, "HIGH_WATER", 10)
+
+    async def work() -> None:
+        engine = await _engine(tmp_path)
+        upstreams = Upstreams()
+        unread = await upstreams.post(str(engine.path), "/x", b"", b"{}")
+        while not unread._whole:
+            await asyncio.sleep(0.01)
+        assert unread._paused
+        unread.close()
+        answer = await upstreams.post(str(engine.path), "/x", b"", b"{}")
+        async with asyncio.timeout(1):
+            assert b"usage" in await answer.read_all()
+        await engine.stop()
+
+    run(work())
+
+
 def test_a_slow_caller_slows_the_engine_down(
     run: Callable[[Awaitable[None]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
