@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,9 +42,13 @@ async def occupied(session: AsyncSession) -> int:
     return count or 0
 
 
-async def next_job(session: AsyncSession) -> Job | None:
-    """The oldest job of the organization whose turn it is."""
+async def next_job(session: AsyncSession, away: Collection[str]) -> Job | None:
+    """The oldest job of the organization whose turn it is.
+
+    Jobs for the base models in `away` wait, and let the others pass.
+    """
     ready = (Job.state == JobState.QUEUED.value) & Job.submission_id.is_(None)
+    ready &= Job.base_model.not_in(away)
     oldest = await session.execute(
         select(Job.organization_id, func.min(Job.created_at))
         .where(ready)

@@ -17,13 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.lifecycle import WANTED, AdapterState
 from cluster.datasets.tokens import TokenizerLoader
 from cluster.errors import Unavailable
-from cluster.jobs.intake import Intake, Rejection, Verdict, may_come_back
+from cluster.jobs.backoff import Backoff
+from cluster.jobs.intake import Intake, may_come_back
 from cluster.jobs.lease import Lease, LeaseLost
 from cluster.jobs.queue import next_job, occupied
 from cluster.jobs.runner import Runner, submission_id
 from cluster.jobs.runs import Runs
 from cluster.jobs.states import JobState
 from cluster.jobs.transition import fail, move, seize
+from cluster.jobs.validations import Validations
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from cluster.store.schema import Adapter, BaseModelRow, Job, now
@@ -33,8 +35,6 @@ from cluster.waiting import happens
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.5
-VALIDATIONS = 2
-"""Files that are read at the same time."""
 
 WITHOUT_ADAPTER = frozenset(
     {JobState.FAILED, JobState.CANCELLED, JobState.TIMED_OUT, JobState.QUEUED, JobState.PAUSED}
@@ -60,6 +60,7 @@ class Supervision:
         load_tokenizer: TokenizerLoader,
         *,
         wake: asyncio.Event | None = None,
+        backoff: Backoff | None = None,
         retire: Retire | None = None,
         poll_seconds: float = 2.0,
         lease_seconds: float = 15.0,
@@ -68,10 +69,15 @@ class Supervision:
         self._settings = settings
         self._retire = retire
         self._lease = Lease(database, "fine-tunes", seconds=lease_seconds)
-        self._intake = Intake(database, artifacts, runner, settings, load_tokenizer)
         self._runs = Runs(self._owned, runner, settings, poll_seconds=poll_seconds)
-        self._validations: dict[str, asyncio.Task[Verdict]] = {}
         self._wake = wake or asyncio.Event()
+        self.validations = Validations(
+            database,
+            self._owned,
+            Intake(database, artifacts, runner, settings, load_tokenizer),
+            self._wake,
+            backoff or Backoff(),
+        )
 
     async def run(self) -> None:
         """Go on until cancelled. Setting `wake` says that something may have changed."""
@@ -82,13 +88,7 @@ class Supervision:
                 group.create_task(self._repeat(self._look_after_all, woken))
                 group.create_task(self._repeat(self._settle_alone, self._wake, then=woken))
         finally:
-            await self.close()
-
-    async def close(self) -> None:
-        for task in self._validations.values():
-            task.cancel()
-        await asyncio.gather(*self._validations.values(), return_exceptions=True)
-        self._validations.clear()
+            await self.validations.close()
 
     async def step(self) -> bool:
         """One look at every job. Returns False where another process is the owner."""
@@ -160,7 +160,7 @@ class Supervision:
                     fail(session, job, "registration_failed", message)
 
     async def _look_after(self) -> None:
-        await self._validate()
+        await self.validations.step()
         for job in await self._with_submission():
             try:
                 await self._runs.look(job)
@@ -178,36 +178,6 @@ class Supervision:
             query = select(Job).where(Job.submission_id.is_not(None)).order_by(Job.created_at)
             return list(await session.scalars(query))
 
-    async def _validate(self) -> None:
-        """Collect verdicts that are ready, then begin on the oldest jobs without one."""
-        for job_id, task in list(self._validations.items()):
-            if task.done():
-                del self._validations[job_id]
-                await self._record(job_id, task)
-        async with self._database.begin() as session:
-            query = select(Job).where(Job.state == JobState.VALIDATING.value)
-            jobs = await session.scalars(query.order_by(Job.created_at).limit(VALIDATIONS))
-            waiting = list(jobs)
-        for job in waiting:
-            if job.id not in self._validations and len(self._validations) < VALIDATIONS:
-                task = asyncio.create_task(self._intake.judge(job))
-                task.add_done_callback(lambda _: self._wake.set())
-                self._validations[job.id] = task
-
-    async def _record(self, job_id: str, task: asyncio.Task[Verdict]) -> None:
-        try:
-            verdict = task.result()
-        except (Unavailable, OSError) as error:
-            log.warning("%s not validated yet: %s", job_id, error)
-            return
-        except Exception:
-            log.exception("%s can't be validated", job_id)
-            verdict = Verdict(Rejection("internal_error", "The data could not be read."))
-        async with self._owned() as session:
-            job = await seize(session, job_id, states=[JobState.VALIDATING])
-            if job is not None:
-                verdict.record(session, job)
-
     async def _start(self) -> None:
         """Start queued jobs while there is room."""
         while job := await self._take_next():
@@ -222,15 +192,15 @@ class Supervision:
         async with self._owned() as session:
             if await occupied(session) >= self._settings.train_concurrent_jobs:
                 return None
-            waiting = await next_job(session)
+            models = {row.name: row for row in await session.scalars(select(BaseModelRow))}
+            away = [name for name, row in models.items() if may_come_back(row, self._settings)]
+            waiting = await next_job(session, away)
             if waiting is None:
                 return None
             job = await seize(session, waiting.id, states=[JobState.QUEUED])
             if job is None:
                 return None
-            base = await session.get(BaseModelRow, job.base_model)
-            if base is not None and may_come_back(base, self._settings):
-                return None
+            base = models.get(job.base_model)
             if base is None or base.removed_at is not None:
                 message = f"The base model {job.base_model} is no longer served."
                 fail(session, job, "model_not_found", message, param="model")

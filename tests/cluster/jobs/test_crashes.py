@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import Conflict
+from cluster.jobs.backoff import Backoff
 from cluster.jobs.runner import RunStatus
 from cluster.jobs.states import JOB_LIFECYCLE, RUNNING, JobState
 from cluster.jobs.supervision import Supervision
@@ -85,17 +86,17 @@ class Story:
     def _supervision(self) -> Supervision:
         return Supervision(
             self.doomed, self.world.artifacts, self.runner, self.world.settings,
-            lambda source: lambda row: 1, poll_seconds=0,
+            lambda source: lambda row: 1, poll_seconds=0, backoff=Backoff(first=0.0),
         )  # fmt: skip
 
     async def step(self, life: int = -1) -> None:
         self.doom.left = life
         try:
             await self.supervision.step()
-            tasks = self.supervision._validations.values()
+            tasks = self.supervision.validations.tasks.values()
             await asyncio.gather(*tasks, return_exceptions=True)
         except Crash:
-            await self.supervision.close()
+            await self.supervision.validations.close()
             self.supervision = self._supervision()
         finally:
             self.doom.left = -1
@@ -237,7 +238,7 @@ def test_whatever_happens_every_job_ends_once(
             for action, number in actions:
                 await story.do(action, number)
             histories = await story.end()
-            await story.supervision.close()
+            await story.supervision.validations.close()
         finally:
             await calm.close()
             await doomed.close()

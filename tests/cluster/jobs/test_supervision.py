@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import AdapterState
+from cluster.errors import Unavailable
+from cluster.jobs.backoff import Backoff
 from cluster.jobs.runner import RunStatus
 from cluster.jobs.runs import last_error
 from cluster.jobs.states import JobState
 from cluster.jobs.supervision import Supervision
 from cluster.jobs.transition import move, seize
+from cluster.jobs.validations import PATIENCE
+from cluster.store.artifacts import Artifacts
 from cluster.store.schema import Adapter, BaseModelRow, Job, now
-from tests.cluster.jobs.world import World, facts
+from tests.cluster.jobs.world import BASE, World, facts
 
 S = JobState
 
@@ -144,6 +151,84 @@ async def test_a_model_that_is_away_for_a_restart_is_waited_for(world: World) ->
         await session.execute(update(BaseModelRow).values(removed_at=None))
     await world.settle(supervision)
     assert (await world.jobs.get(world.ann, job.id)).state == S.STARTING
+
+
+class SickArtifacts(Artifacts):
+    """A store whose files named in `sick` can't be reached."""
+
+    sick: set[str]
+    reads = 0
+
+    def open(self, uri: str) -> Any:
+        self.reads += uri in self.sick
+        if uri in self.sick:
+            raise Unavailable("The artifact store does not answer.")
+        return super().open(uri)
+
+
+@pytest.fixture
+async def sick(world: World) -> list[Job]:
+    """The two oldest jobs, whose data can't be read."""
+    jobs = [await world.create(world.ann, facts(10 + i)) for i in range(2)]
+    world.artifacts = artifacts = SickArtifacts(world.artifacts.url)
+    artifacts.sick = {(await world.files.get(world.ann, job.training_file_id)).uri for job in jobs}
+    return jobs
+
+
+async def test_jobs_that_can_not_be_judged_hold_up_nobody(world: World, sick: list[Job]) -> None:
+    healthy = await world.create(world.bob)
+    loop = asyncio.create_task(world.supervision(backoff=Backoff()).run())
+    await reaches(world, healthy, S.STARTING)
+    assert [await state(world, job) for job in sick] == [S.VALIDATING] * 2
+    await asyncio.sleep(1.5)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert isinstance(world.artifacts, SickArtifacts)
+    assert 2 <= world.artifacts.reads <= 6, "the first pause is a second long, the next longer"
+
+
+async def test_a_job_that_can_not_be_judged_ends_with_the_reason(
+    world: World, sick: list[Job]
+) -> None:
+    seconds = [0.0]
+    supervision = world.supervision(backoff=Backoff(first=0.0, clock=lambda: seconds[0]))
+    for seconds[0] in (0.0, PATIENCE - 1):
+        await world.settle(supervision, 1)
+    assert await state(world, sick[0]) == S.VALIDATING
+    seconds[0] = PATIENCE
+    await world.settle(supervision, 2)
+    row = await world.jobs.get(world.ann, sick[0].id)
+    assert (row.state, row.error_code) == (S.FAILED, "service_unavailable")
+    assert row.error_message == (
+        "Not validated within 15 minutes. The artifact store does not answer."
+    )
+
+
+async def test_a_cancelled_job_is_judged_no_more(world: World, sick: list[Job]) -> None:
+    backoff = Backoff()
+    supervision = world.supervision(backoff=backoff)
+    await world.settle(supervision, 1)
+    assert set(backoff.keys) == {job.id for job in sick}
+    await world.jobs.cancel(world.ann, sick[0].id)
+    await supervision.step()
+    assert set(backoff.keys) == {sick[1].id}
+
+
+async def test_a_queued_job_whose_model_is_away_lets_others_pass(world: World) -> None:
+    other = replace(BASE, name="other", application="other", aliases=())
+    await BaseModels(world.database).register(other)
+    first, waiting, passing = [await world.create(world.ann) for _ in range(3)]
+    supervision = world.supervision()
+    await world.settle(supervision)
+    assert await state(world, first) == S.STARTING
+    await change(world, passing, base_model="other")
+    async with world.database.begin() as session:
+        away = update(BaseModelRow).where(BaseModelRow.name == "budgie")
+        await session.execute(away.values(removed_at=now()))
+    await world.jobs.cancel(world.ann, first.id)
+    await world.settle(supervision)
+    assert await state(world, waiting) == S.QUEUED
+    assert await state(world, passing) == S.STARTING
 
 
 async def test_turns_between_organizations(world: World) -> None:

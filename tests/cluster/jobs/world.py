@@ -12,6 +12,7 @@ import pytest
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.errors import Unavailable
 from cluster.files.files import Files
+from cluster.jobs.backoff import Backoff
 from cluster.jobs.jobs import Jobs
 from cluster.jobs.request import JobRequest
 from cluster.jobs.runner import RunStatus, submission_id
@@ -98,14 +99,14 @@ class World:
     bob: Principal
 
     def supervision(self, **options: object) -> Supervision:
+        """It has no pause after a failure, unless another backoff is given."""
         return Supervision(
             self.database,
             self.artifacts,
             self.runner,
             self.settings,
             lambda source: lambda row: row.characters,
-            poll_seconds=0,
-            **options,  # type: ignore[arg-type]
+            **{"poll_seconds": 0, "backoff": Backoff(first=0.0), **options},  # type: ignore[arg-type]
         )
 
     async def upload(self, who: Principal, content: bytes | None = None) -> str:
@@ -125,7 +126,7 @@ class World:
         """Let validations end, which run in threads."""
         for _ in range(steps):
             await supervision.step()
-            await asyncio.gather(*supervision._validations.values(), return_exceptions=True)
+            await asyncio.gather(*supervision.validations.tasks.values(), return_exceptions=True)
         await supervision.step()
 
 
