@@ -56,6 +56,8 @@ class Dispatch:
             assert address is not None, "a picked replica can be reached"
             with ExitStack() as attempt:
                 attempt.callback(self._pool.take(replica))
+                # From here the engine works for the caller, who may leave before its counts come.
+                exchange.usage.prompt = exchange.prompt_estimate
                 try:
                     answer = await self._ask(address, exchange, headers, body, attempt)
                     fault = await _fault(answer, exchange)
@@ -73,6 +75,7 @@ class Dispatch:
                         deadline = time.monotonic() + self._pool.wait
                 except OSError:
                     pass  # nobody heard the request, so it may be sent anew until the deadline
+            exchange.usage.prompt = 0
             passed[replica.id] = self._pool.suspect(replica)
             self._upstreams.forget(address)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)

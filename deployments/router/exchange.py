@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens, as the engine counted them."""
+    """Tokens, as the engine counted them; until it has, about as many."""
 
     prompt: int = 0
     completion: int = 0
@@ -61,6 +61,8 @@ class Exchange:
     model: str = ""
     stream: bool = False
     usage_wanted: bool = False
+    prompt_estimate: int = 0
+    """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0
     """Tokens to hold for the request until its true count is known."""
     # resolve

@@ -29,6 +29,7 @@ class Stream:
         exchange.first_token_at = time.perf_counter()
         try:
             if answer.status != 200:
+                exchange.usage = Usage()
                 told = exchange.first + await answer.read_all()
                 raise from_engine(answer.status, told, PROMPT[exchange.endpoint])
             if exchange.stream:
@@ -40,7 +41,11 @@ class Stream:
 
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"
-        body = exchange.first + await exchange.answer.read_all()
+        try:
+            body = exchange.first + await exchange.answer.read_all()
+        except ConnectionLost:
+            exchange.usage = Usage()  # nobody pays for an answer that we lost
+            raise
         exchange.usage = counts(orjson.loads(body).get("usage"))
         length = (b"content-length", str(len(body)).encode())
         await exchange.start(200, [JSON, length])

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.tenancy.plans import Plans
 from deployments.router import pipeline, replicas
+from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.fake_engine import Behaviour
 
@@ -217,6 +218,26 @@ async def test_a_caller_who_leaves_stops_the_generation(rig: Rig, stream: bool) 
     assert (engine.running, engine.aborted) == (0, 1)
     (event,) = rig.meter.events
     assert (event.status, event.error_code) == (499, "client_gone")
+    assert event.prompt_tokens == len(json.dumps({**CHAT, "stream": stream})) // BYTES_PER_TOKEN
+    assert (event.completion_tokens > 0) == stream
+
+
+async def test_leaving_before_the_counts_settles_an_estimate(rig: Rig) -> None:
+    plans = Plans(rig.platform.database, rig.platform.redis)
+    await plans.change(rig.tenant.organization_id, {"tokens_per_minute": 1000})
+    (await rig.add_engine()).behaviour = Behaviour(tokens=50, pace=0.01)
+    long = {**CHAT, "messages": [{"role": "user", "content": "x" * 1500}], "max_tokens": 10}
+    left = await rig.post({**long, "stream": True}, leave_after=5)
+    assert left.status == 200
+    assert (await rig.post(long)).status == 429, "what was left unpaid would be free again"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_refusal_costs_no_tokens(rig: Rig, status: int) -> None:
+    (await rig.add_engine()).behaviour = Behaviour(status=status, error={**DEAD, "code": status})
+    await rig.post(CHAT)
+    (event,) = rig.meter.events
+    assert (event.status, event.prompt_tokens, event.completion_tokens) == (status, 0, 0)
 
 
 async def test_an_adapter_is_asked_of_who_holds_it(rig: Rig) -> None:

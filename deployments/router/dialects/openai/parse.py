@@ -32,7 +32,8 @@ MAX_ANSWERS = 128
 MAX_PROMPTS = 128
 """In one text completion: each is a sequence of its own in the engine."""
 BYTES_PER_TOKEN = 3
-"""A low estimate, so that a reservation is rather too large; the truth replaces it."""
+"""A low estimate, so that a reservation is rather too large; the truth replaces it. It is also what
+a caller is charged who leaves before the engine's counts have come."""
 
 
 def document(body: bytes) -> dict[str, Any]:
@@ -77,7 +78,8 @@ class ParseInference:
             body["stream_options"] = {**(options or {}), "include_usage": True}
         bound = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_COMPLETION
         answers = _answers(body)
-        exchange.reserve = len(exchange.body) // BYTES_PER_TOKEN
+        exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
+        exchange.reserve = exchange.prompt_estimate
         if isinstance(bound, int):
             exchange.reserve += max(0, bound) * answers * prompts
 
