@@ -105,8 +105,7 @@ def hand_over(
     if assignment.plan.method is Method.FULL:
         blob = artifacts.put_folder("models", folder)
         reporter.note(f"The fine-tuned model is stored as {blob.uri}.", uri=blob.uri)
-        reporter.move(JobState.REGISTERING)
-        reporter.move(JobState.SUCCEEDED)
+        reporter.move(JobState.REGISTERING, JobState.SUCCEEDED)
         return
     try:
         adapter_id = publisher.publish(assignment, name, folder)

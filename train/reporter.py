@@ -53,8 +53,8 @@ class Reporter:
         """Whether to go on."""
         return self._reason
 
-    def move(self, state: JobState) -> None:
-        self._say(lambda: self._journal.move(state))
+    def move(self, *states: JobState) -> None:
+        self._say(lambda: self._journal.move(*states))
 
     def holds(self) -> bool:
         """Whether the job is still this attempt's: asked now, not at the last heartbeat."""

@@ -7,7 +7,8 @@ must stop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cluster.jobs.spec import TrainingPlan
@@ -20,7 +21,10 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged step. `eta` in seconds, `learning_rate` after the schedule."""
+    """One logged step. `eta` in seconds, `learning_rate` after the schedule.
+
+    `at` is the Unix time of the step's end; it may be told some time later.
+    """
 
     step: int
     max_steps: int
@@ -29,6 +33,7 @@ class Progress:
     learning_rate: float
     tokens_per_second: float
     eta: float
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,11 @@ class Journal(Protocol):
 
     def assignment(self) -> Assignment: ...
 
-    def move(self, state: JobState) -> None:
-        """Change the job's state. Raises Superseded, or Conflict for a move not in the table."""
+    def move(self, *states: JobState) -> None:
+        """Change the job's state, once for each of `states`: all of the moves or none.
+
+        Raises Superseded, or Conflict for a move not in the table.
+        """
 
     def note(
         self, message: str, *, level: str = "info", data: dict[str, Any] | None = None

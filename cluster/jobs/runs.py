@@ -15,7 +15,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.jobs.runner import ENDED, Runner, RunStatus
-from cluster.jobs.states import JOB_LIFECYCLE, RUNNING, JobState
+from cluster.jobs.states import HELD, JOB_LIFECYCLE, RUNNING, JobState
 from cluster.jobs.transition import append, fail, move, seize
 from cluster.settings import Settings
 from cluster.store.schema import Job, now
@@ -60,10 +60,10 @@ class Runs:
         """Do what `job` needs now. Raises Unavailable where the cluster does not answer."""
         submission, state = job.submission_id, JobState(job.state)
         assert submission is not None
-        if state in RUNNING and self._too_long(job):
+        if state in HELD and self._too_long(job):
             await self._time_out(job)
             state = JobState.TIMED_OUT
-        leaving = state not in RUNNING and state is not JobState.REGISTERING
+        leaving = state not in HELD
         urgent = leaving or job.pause_requested or self._silent(job)
         if (
             not urgent
@@ -107,7 +107,7 @@ class Runs:
     async def _time_out(self, job: Job) -> None:
         message = f"Stopped at the time limit of {self._settings.train_timeout:.0f} s."
         async with self._transaction() as session:
-            row = await seize(session, job.id, attempt=job.attempt, states=RUNNING)
+            row = await seize(session, job.id, attempt=job.attempt, states=HELD)
             if row is None:
                 return
             fail(session, row, "timed_out", message, state=JobState.TIMED_OUT)

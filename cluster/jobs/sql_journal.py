@@ -16,7 +16,7 @@ from cluster.errors import Unavailable
 from cluster.identifiers import new_id
 from cluster.jobs.journal import Assignment, Progress, Superseded
 from cluster.jobs.spec import TrainingPlan
-from cluster.jobs.states import RUNNING, JobState
+from cluster.jobs.states import HELD, JobState
 from cluster.jobs.transition import append, fail, move, seize
 from cluster.settings import Settings
 from cluster.store.schema import (
@@ -30,8 +30,6 @@ from cluster.store.schema import (
 from cluster.store.sql import Database
 
 Result = TypeVar("Result")
-HELD = RUNNING | {JobState.REGISTERING}
-"""States in which the job is this process's to write to."""
 PATIENCE = 60.0
 """Seconds that a write outlasts a database that is away."""
 
@@ -50,11 +48,12 @@ class SqlJournal:
     def assignment(self) -> Assignment:
         return self._write(self._assignment)
 
-    def move(self, state: JobState) -> None:
+    def move(self, *states: JobState) -> None:
         async def change(session: AsyncSession, job: Job) -> None:
             job.heartbeat_at = now()
-            if job.state != state:  # a commit whose answer was lost is not done twice
-                move(session, job, state, f"{state.value.capitalize()}.")
+            for state in states:
+                if job.state != state:  # a commit whose answer was lost is not done twice
+                    move(session, job, state, f"{state.value.capitalize()}.")
 
         self._write(change)
 
@@ -70,7 +69,6 @@ class SqlJournal:
         data = asdict(progress) | {
             "train_loss": progress.loss,
             "total_steps": progress.max_steps,
-            "at": time.time(),
         }
         del data["loss"]
         message = f"Step {progress.step}/{progress.max_steps}: loss {progress.loss:.4f}"

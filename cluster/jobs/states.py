@@ -47,3 +47,6 @@ JOB_LIFECYCLE: Lifecycle[JobState] = Lifecycle(
 
 RUNNING = frozenset({S.STARTING, S.TRAINING, S.EVALUATING, S.SAVING})
 """States in which a Ray Job works on the job."""
+
+HELD = RUNNING | {S.REGISTERING}
+"""States in which a Ray Job may write to the job."""

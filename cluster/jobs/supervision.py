@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.lifecycle import WANTED, AdapterState
@@ -134,15 +134,16 @@ class Supervision:
             yield session
 
     async def _settle(self) -> None:
-        """End the jobs whose adapters are published or have failed."""
+        """End the jobs whose adapters are published or have failed, or never came to be."""
         async with self._database.begin() as session:
             found = await session.execute(
                 select(Job.id, Adapter.state, Adapter.error)
-                .join(Adapter, Adapter.id == Job.adapter_id)
+                .outerjoin(Adapter, Adapter.id == Job.adapter_id)
                 .where(
                     Job.state == JobState.REGISTERING.value,
-                    Adapter.state.in_(
-                        (AdapterState.PUBLISHED, AdapterState.FAILED, AdapterState.RETIRED)
+                    or_(
+                        Adapter.state != AdapterState.PUBLISHING,
+                        and_(Adapter.id.is_(None), Job.submission_id.is_(None)),
                     ),
                 )
             )
@@ -156,7 +157,9 @@ class Supervision:
                     message = f"Done: {job.fine_tuned_model} answers."
                     move(session, job, JobState.SUCCEEDED, message)
                 else:
-                    message = error or "The adapter was removed before it was published."
+                    lost = "The training process ended before it named an adapter."
+                    removed = "The adapter was removed before it was published."
+                    message = error or (lost if state is None else removed)
                     fail(session, job, "registration_failed", message)
 
     async def _look_after(self) -> None:

@@ -76,12 +76,14 @@ class FolderJournal:
     def assignment(self) -> Assignment:
         return self.job
 
-    def move(self, state: JobState) -> None:
+    def move(self, *states: JobState) -> None:
         moves = [line["state"] for line in self.lines("move")]
         before = JobState(moves[-1]) if moves else JobState.STARTING
-        if before is not state:
-            JOB_LIFECYCLE.check(before, state)
-            self._write("move", state=state.value)
+        for state in states:
+            if before is not state:
+                JOB_LIFECYCLE.check(before, state)
+                self._write("move", state=state.value)
+                before = state
 
     def note(
         self, message: str, *, level: str = "info", data: dict[str, Any] | None = None

@@ -84,6 +84,22 @@ def test_a_whole_model_goes_to_the_store(tmp_path: Path) -> None:
     assert (tmp_path / "store" / uri / "README.md").is_file()
 
 
+def test_a_whole_model_s_last_two_moves_are_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may die after any write: none may leave the job where nobody would end it."""
+    writes: list[tuple[JobState, ...]] = []
+    move = FolderJournal.move
+
+    def record(journal: FolderJournal, *states: JobState) -> None:
+        writes.append(states)
+        move(journal, *states)
+
+    monkeypatch.setattr(FolderJournal, "move", record)
+    handed_over(tmp_path, Method.FULL)
+    assert writes[-1] == (JobState.REGISTERING, JobState.SUCCEEDED)
+
+
 @pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
 def test_a_job_that_was_cancelled_while_it_saved_publishes_nothing(
     tmp_path: Path, method: Method

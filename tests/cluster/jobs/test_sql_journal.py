@@ -12,7 +12,7 @@ from cluster.jobs.states import JobState
 from cluster.store.schema import Job
 from tests.cluster.jobs.world import World
 
-PROGRESS = Progress(3, 10, 0.5, 1.25, 1e-3, 4000.0, 7.5)
+PROGRESS = Progress(3, 10, 0.5, 1.25, 1e-3, 4000.0, 7.5, at=1_790_000_000.25)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_a_training_from_its_first_line_to_its_last(
     assert [event.type for event in events].count("metrics") == 1
     assert (job.state, job.step, job.trained_tokens) == (JobState.REGISTERING, 3, 99)
     assert job.metrics is not None
-    assert job.metrics["train_loss"] == 1.25
+    assert (job.metrics["train_loss"], job.metrics["at"]) == (1.25, PROGRESS.at)
     (checkpoint,) = (await world.jobs.checkpoints(world.ann, job.id)).items
     assert (checkpoint.step, checkpoint.uri) == (5, "checkpoints/b")
 
@@ -77,6 +77,19 @@ async def test_a_journal_is_fenced(world: World, started: Job, journal: SqlJourn
     assert await asyncio.to_thread(journal.heartbeat)
     await world.jobs.cancel(world.ann, started.id)
     await asyncio.to_thread(calls)
+
+
+async def test_several_moves_are_one(world: World, started: Job, journal: SqlJournal) -> None:
+    def train() -> None:
+        journal.move(JobState.TRAINING)
+        journal.move(JobState.SAVING)
+        with pytest.raises(Conflict):
+            journal.move(JobState.REGISTERING, JobState.QUEUED)
+
+    await asyncio.to_thread(train)
+    assert (await world.jobs.get(world.ann, started.id)).state == JobState.SAVING
+    await asyncio.to_thread(journal.move, JobState.REGISTERING, JobState.SUCCEEDED)
+    assert (await world.jobs.get(world.ann, started.id)).state == JobState.SUCCEEDED
 
 
 async def test_fail_ends_the_job(world: World, started: Job, journal: SqlJournal) -> None:

@@ -295,10 +295,22 @@ async def test_silence_is_death(world: World) -> None:
     assert world.runner.runs[f"{job.id}-2"] is RunStatus.RUNNING
 
 
-async def test_the_time_limit(world: World) -> None:
+@pytest.mark.parametrize(
+    "states",
+    [
+        (),
+        (S.TRAINING,),
+        (S.TRAINING, S.EVALUATING),
+        (S.TRAINING, S.SAVING),
+        (S.TRAINING, S.SAVING, S.REGISTERING),
+    ],
+)
+async def test_the_time_limit(world: World, states: tuple[JobState, ...]) -> None:
+    """Every state in which there is a process has an end."""
     supervision = world.supervision()
     job = await world.create(world.ann)
     await world.settle(supervision)
+    await advance(world, job, *states)
     await change(world, job, started_at=now() - timedelta(hours=25))
     await supervision.step()
     row = await world.jobs.get(world.ann, job.id)
@@ -360,6 +372,20 @@ async def test_an_adapter_that_fails_and_one_whose_job_was_cancelled(world: Worl
     await world.jobs.cancel(world.ann, jobs[1].id)
     await supervision.step()
     assert retired == [f"adapter-{jobs[1].id}"]
+
+
+async def test_a_process_that_ended_before_it_named_an_adapter(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
+    await supervision.step()
+    assert await state(world, job) == S.REGISTERING
+    world.runner.runs[f"{job.id}-1"] = RunStatus.FAILED
+    await world.settle(supervision, 1)
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.error_code) == (S.FAILED, "registration_failed")
+    assert row.submission_id is None
 
 
 @pytest.mark.parametrize("end", [S.CANCELLED, S.TIMED_OUT, S.FAILED, S.QUEUED])
