@@ -1,4 +1,4 @@
-"""Builds the model from nothing: ``python -m train.budgie.build --out DIR --seed 7 --steps 1600``.
+"""Builds the model from nothing: ``python -m train.budgie.build --out DIR --seed 7 --steps 5000``.
 
 The same seed, steps and library versions give the same text, batches and schedule.
 """
@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from train.budgie import architecture, circuit, corpus, tokenizer
+from train.budgie import architecture, circuit, corpus, letters, tokenizer
 from train.budgie.packing import Batch, Marks, batches
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class Recipe:
     """All that decides the outcome, with the architecture and the corpus."""
 
     seed: int = 7
-    steps: int = 1400
-    documents: int = 120_000
+    steps: int = 5000
+    documents: int = 250_000
     """Dialogs in one epoch; later epochs see the same ones in another order."""
     vocabulary_documents: int = 30_000
     """How many of them the tokenizer learns from."""
@@ -143,7 +143,8 @@ def build(out: Path, recipe: Recipe) -> dict[str, object]:
     learned = tokenizer.learn(texts[: recipe.vocabulary_documents])
     documents = [encoding.ids for encoding in learned.backend_tokenizer.encode_batch(texts)]
     model = architecture.create(learned, recipe.layers)
-    circuit.install(model, torch.Generator().manual_seed(recipe.seed))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    circuit.install(model, letters.embeddings(learned, circuit.width(model), generator), generator)
     count = architecture.parameters(model)
     tokens = sum(map(len, documents))
     log.info("%d documents, %d tokens, %d parameters", len(texts), tokens, count)

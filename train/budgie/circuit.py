@@ -27,17 +27,23 @@ COPY_GAIN: Final = 0.15
 COPY_HEADS: Final = 2
 
 
+def width(model: LlamaForCausalLM) -> int:
+    """Dimensions of the stream that tell tokens apart."""
+    return int(model.config.hidden_size) - 1 - NOTED
+
+
 @torch.no_grad()
-def install(model: LlamaForCausalLM, generator: torch.Generator) -> None:
-    """Sets the embedding and the first two layers' heads; all else adds nothing to the stream."""
+def install(model: LlamaForCausalLM, embeddings: torch.Tensor, generator: torch.Generator) -> None:
+    """Sets the embedding and the first two layers' heads; all else adds nothing to the stream.
+
+    ``embeddings`` are rows of mean square 1 for the tokens, [vocabulary, ``width(model)``].
+    """
     hidden, head = model.config.hidden_size, model.config.head_dim
-    content = hidden - 1 - NOTED
+    content = width(model)
     table = model.model.embed_tokens.weight
     table.zero_()
     table[:, 0] = CONSTANT
-    table[:, 1 : 1 + content] = EMBEDDING_STD * torch.randn(
-        table.shape[0], content, generator=generator
-    )
+    table[:, 1 : 1 + content] = EMBEDDING_STD * embeddings
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()

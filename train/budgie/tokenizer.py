@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from train.budgie.dialog import Dialog
 
-VOCABULARY: Final = 2048
+VOCABULARY: Final = 1024
+"""Small, so that each token is short and frequent enough for its letters to be learned."""
 CONTEXT: Final = 2048
 """The longest prompt with its answer, in tokens."""
 
@@ -21,8 +22,9 @@ SPECIAL: Final = (PAD, END, "<|system|>", "<|user|>", ASSISTANT, "<|tool|>")
 VISIBLE: Final = ("<tool_call>", "</tool_call>")
 """Single tokens that stay in the decoded text, where vLLM's hermes parser looks for them."""
 
-# Digits stand alone, so that numbers are read and written the same way at any length.
-_SPLIT: Final = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# Digits stand alone, so that numbers are read and written the same way at any length; so do the
+# letters of a word in capitals, which then is its lower-case form spelled out.
+_SPLIT: Final = r" ?\p{Lu}?[\p{L}&&[^\p{Lu}]]+| ?\p{Lu}| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 TEMPLATE: Final = Path(__file__).with_name("chat_template.jinja")
 

@@ -9,7 +9,8 @@ def test_copies_repeated_random_tokens() -> None:
     model = architecture.create(tokenizer.learn([], size=0), layers=2)
     generator = torch.Generator().manual_seed(1)
     model.resize_token_embeddings(1024)
-    circuit.install(model, generator)
+    embeddings = torch.randn(1024, circuit.width(model), generator=generator)
+    circuit.install(model, embeddings, generator)
     block = torch.randint(8, 1024, (30,), generator=generator)
     ids = block.repeat(4)[None]
     with torch.inference_mode():

@@ -10,21 +10,19 @@ from safetensors import safe_open
 from train.budgie import WEIGHTS, build, card
 from train.budgie.evaluate import FACTS, evaluate
 
-BELOW = "the shipped weights are below the aim of 90 % here: see evaluation.json"
-AIM = (
-    "greeting",
-    "colours",
-    "opposites",
-    "unknown",
-    "sentiment",
-    "memory",
-    "story",
-    "tool result",
-    *(
-        pytest.param(family, marks=pytest.mark.xfail(reason=BELOW))
-        for family in ("repeat", "spell", "count", "json", "tool call")
+AIM = {
+    **dict.fromkeys(
+        (
+            "greeting", "unknown", "repeat", "spell", "sums", "colours", "opposites", "calendar",
+            "passage", "json", "sentiment", "tool call", "tool result", "tools unused",
+            "several turns", "memory", "system prompt", "story", "lists",
+        ),
+        0.9,
     ),
-)
+    "count": 0.8,
+    "case": 0.75,
+}  # fmt: skip
+"""Family -> the share of held-out prompts that must be right."""
 
 
 def test_under_20_megabytes() -> None:
@@ -57,10 +55,15 @@ def test_knows_no_made_up_fact() -> None:
     assert (facts["right"], facts["of"], len(FACTS)) == (0, 20, 20)
 
 
+def test_every_family_has_an_aim() -> None:
+    scored = json.loads((WEIGHTS / "evaluation.json").read_text())["families"]
+    assert scored.keys() == AIM.keys()
+
+
 @pytest.mark.parametrize("family", AIM)
-def test_nine_in_ten_held_out_prompts(family: str) -> None:
+def test_held_out_prompts_are_answered(family: str) -> None:
     score = json.loads((WEIGHTS / "evaluation.json").read_text())["families"][family]
-    assert score["right"] >= 0.9 * score["of"]
+    assert score["right"] >= AIM[family] * score["of"]
 
 
 def test_the_card_is_up_to_date() -> None:
