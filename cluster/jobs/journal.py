@@ -16,7 +16,10 @@ from cluster.jobs.states import JobState
 
 
 class Superseded(Exception):
-    """The job has moved on without this attempt: cancelled, timed out or given to another."""
+    """The job has moved on without this attempt, or its worker: nothing is left to do for it.
+
+    Cancelled, timed out, given to another attempt, or handed over by a worker that died of it.
+    """
 
 
 @dataclass(frozen=True)

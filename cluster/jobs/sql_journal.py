@@ -16,7 +16,7 @@ from cluster.errors import Unavailable
 from cluster.identifiers import new_id
 from cluster.jobs.journal import Assignment, Progress, Superseded
 from cluster.jobs.spec import TrainingPlan
-from cluster.jobs.states import HELD, JobState
+from cluster.jobs.states import HELD, RUNNING, JobState
 from cluster.jobs.transition import append, fail, move, seize
 from cluster.settings import Settings
 from cluster.store.schema import (
@@ -51,6 +51,8 @@ class SqlJournal:
     def move(self, *states: JobState) -> None:
         async def change(session: AsyncSession, job: Job) -> None:
             job.heartbeat_at = now()
+            if job.state == JobState.REGISTERING and states[0] in RUNNING:
+                raise Superseded(f"{job.id} was handed over by the worker before this one")
             for state in states:
                 if job.state != state:  # a commit whose answer was lost is not done twice
                     move(session, job, state, f"{state.value.capitalize()}.")

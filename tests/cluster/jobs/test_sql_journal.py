@@ -92,6 +92,40 @@ async def test_several_moves_are_one(world: World, started: Job, journal: SqlJou
     assert (await world.jobs.get(world.ann, started.id)).state == JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("reached", [JobState.TRAINING, JobState.EVALUATING, JobState.SAVING])
+async def test_a_replaced_worker_begins_again_wherever_the_first_one_died(
+    world: World, started: Job, journal: SqlJournal, reached: JobState
+) -> None:
+    path = [JobState.TRAINING, JobState.EVALUATING, JobState.SAVING]
+
+    def die_and_go_on() -> None:
+        for state in path[: path.index(reached) + 1]:
+            journal.move(state)
+        second = SqlJournal(world.settings, started.id, 1)
+        for state in path:
+            second.move(state)
+        second.registering("adapter-1", "ft:x", 99)
+        second.close()
+
+    await asyncio.to_thread(die_and_go_on)
+    assert (await world.jobs.get(world.ann, started.id)).state == JobState.REGISTERING
+
+
+async def test_a_replaced_worker_of_a_job_that_was_handed_over_has_nothing_to_do(
+    world: World, started: Job, journal: SqlJournal
+) -> None:
+    def die_and_go_on() -> None:
+        for state in (JobState.TRAINING, JobState.SAVING):
+            journal.move(state)
+        journal.registering("adapter-1", "ft:x", 99)
+        with pytest.raises(Superseded):
+            journal.move(JobState.TRAINING)
+
+    await asyncio.to_thread(die_and_go_on)
+    row = await world.jobs.get(world.ann, started.id)
+    assert (row.state, row.adapter_id) == (JobState.REGISTERING, "adapter-1")
+
+
 async def test_fail_ends_the_job(world: World, started: Job, journal: SqlJournal) -> None:
     await asyncio.to_thread(journal.fail, "diverged", "The loss is not a number.")
     job = await world.jobs.get(world.ann, started.id)

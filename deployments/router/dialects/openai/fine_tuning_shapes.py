@@ -63,7 +63,8 @@ def render_event(event: JobEvent) -> dict[str, Any]:
         "level": event.level,
         "message": event.message,
         "type": event.type,
-        "data": (event.data or {}) | {"at": event.at.timestamp()},
+        # A step has a time of its own: it is told some time after it was made.
+        "data": {"at": event.at.timestamp()} | (event.data or {}),
     }
 
 

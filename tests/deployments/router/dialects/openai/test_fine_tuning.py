@@ -40,7 +40,8 @@ async def test_the_openai_client_sees_a_whole_job(ann: Served) -> None:
         assert row is not None
         move(session, row, JobState.TRAINING, "training")
         row.metrics = {"at": now().timestamp(), "eta": 60.0}
-        append(session, row, "Step 1", kind="metrics", data={"step": 1, "train_loss": 2.0})
+        told = {"step": 1, "train_loss": 2.0, "at": 1_790_000_000.25}
+        append(session, row, "Step 1", kind="metrics", data=told)
         session.add(
             JobCheckpoint(id="c1", job_id=row.id, step=5, uri="u", metrics={"train_loss": 1.0})
         )
@@ -50,8 +51,9 @@ async def test_the_openai_client_sees_a_whole_job(ann: Served) -> None:
     events = await client.fine_tuning.jobs.list_events(job.id, limit=2)
     assert (events.data[0].type, events.has_more) == ("metrics", True)
     data: Any = events.data[0].data
-    assert (data["step"], data["train_loss"]) == (1, 2.0)
-    assert data["at"] == pytest.approx(events.data[0].created_at, abs=1)
+    assert data == told, "a step keeps the time of its own"
+    data = events.data[1].data
+    assert data["at"] == pytest.approx(events.data[1].created_at, abs=1)
     assert len([event async for event in events]) > 5
     (checkpoint,) = (await client.fine_tuning.jobs.checkpoints.list(job.id)).data
     assert (checkpoint.step_number, checkpoint.metrics.train_loss) == (5, 1.0)
