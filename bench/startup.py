@@ -42,11 +42,15 @@ def measure(home: Path, logs: Path, kind: str) -> Start:
     """Start, note, stop."""
     with Stop() as stop:
         system = Lorikeet(home, logs)
+        noted = home / "run" / "startup.json"
+        noted.unlink(missing_ok=True)  # the start before wrote one too
         stop.later(system.stop)
         begun = time.monotonic()
         system.start()
         ready = time.monotonic() - begun
-        total, parts = read(home / "run" / "startup.json")
+        # It is written a moment after the endpoint is ready.
+        system.family.await_ready(noted.is_file, timeout=10)
+        total, parts = read(noted)
     return Start(kind, ready, total, parts)
 
 

@@ -1,8 +1,8 @@
 """Training, timed: `python -m bench.training`.
 
 Two waits that users feel: from submitting a job to its first training step, and from the last
-training step to the first token of the new adapter. Steps are timed by the trainer itself
-(`data.at` of the metrics events; same machine, same clock), the rest by this process.
+training step to the first token of the new adapter. Steps are timed by the trainer itself, at their
+end (`data.at` of the metrics events; same machine, same clock), the rest by this process.
 """
 
 import json
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 from bench.quantile import median
 from bench.result import RESULTS, heading, log, recording
@@ -82,9 +82,21 @@ class Event:
         return cls(event["type"], float(data.get("at", event["created_at"])), data.get("step"))
 
 
-def steps(events: list[Event]) -> tuple[float, float]:
-    """When the first and the last training step were reported."""
-    taken = [event.at for event in events if event.type == "metrics" and event.step]
+class Step(NamedTuple):
+    """A training step and when it ended."""
+
+    number: int
+    at: float
+
+
+def steps(events: list[Event]) -> tuple[Step, Step]:
+    """The first and the last training step that were told.
+
+    Of steps that follow each other fast the trainer tells some, so the first may not be step 1.
+    """
+    taken = [
+        Step(event.step, event.at) for event in events if event.type == "metrics" and event.step
+    ]
     if not taken:
         raise ValueError("the job has no metrics event with a step")
     return min(taken), max(taken)
@@ -98,6 +110,8 @@ class Round:
     training: float
     last_step_to_first_token: float
     submit_to_first_token: float
+    first_step: int
+    """The number of the first step that was told."""
     recalled: int
     model: str
 
@@ -121,10 +135,11 @@ def measure(client: OpenAI, base: str, seed: int) -> Round:
     found = client.fine_tuning.jobs.list_events(job.id, limit=100)
     first, last = steps([Event.read(event.model_dump()) for event in found])
     return Round(
-        submit_to_first_step=first - submitted,
-        training=last - first,
-        last_step_to_first_token=spoken - last,
+        submit_to_first_step=first.at - submitted,
+        training=last.at - first.at,
+        last_step_to_first_token=spoken - last.at,
         submit_to_first_token=spoken - submitted,
+        first_step=first.number,
         recalled=sum(answer(client, job.fine_tuned_model, fact) == fact.answer for fact in known),
         model=job.fine_tuned_model,
     )
@@ -160,13 +175,19 @@ def answer(client: OpenAI, model: str, fact: Fact) -> str:
 def served(base_url: str | None, key: str | None, home: Path) -> Iterator[OpenAI]:
     """A client of the running Lorikeet, or of one that is started and stopped here."""
     with Stop() as stop:
+        proxied = base_url is not None  # a proxy for the outer world has no part on this machine
         if base_url is None:
             own = Lorikeet(home / "home", home)
             stop.later(own.stop)
             log.print("starting lorikeet")
             own.start()
             base_url, key = own.endpoint.base_url, own.endpoint.key
-        with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0) as client:
+        with OpenAI(
+            base_url=base_url,
+            api_key=key or "none",
+            max_retries=0,
+            http_client=DefaultHttpxClient(trust_env=proxied),
+        ) as client:
             yield client
 
 
@@ -188,8 +209,16 @@ def markdown(result: dict[str, Any]) -> str:
     ):
         taken = [getattr(one, name) for one in rounds]
         lines.append(f"| {label} | {median(taken):.2f} | {min(taken):.2f} | {max(taken):.2f} |")
+    first = ", ".join(str(one.first_step) for one in rounds)
     recalled = ", ".join(str(one.recalled) for one in rounds)
-    return "\n".join([*lines, "", f"- Facts recalled word for word, of {FACTS}: {recalled}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"- The first training step that was told: {first}.",
+            f"- Facts recalled word for word, of {FACTS}: {recalled}.",
+        ]
+    )
 
 
 def main(
@@ -197,7 +226,7 @@ def main(
     base_url: Annotated[
         str | None, typer.Option(help="OpenAI URL of a running Lorikeet; else one is started.")
     ] = None,
-    key: Annotated[str | None, typer.Option(envvar="LORIKEET_KEY", help="Its key.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="LORIKEET_API_KEY", help="Its key.")] = None,
     model: Annotated[str, typer.Option(help="The base model.")] = "budgie",
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = RESULTS,
 ) -> None:

@@ -1,6 +1,7 @@
 """What the training and start-up benchmarks read and print."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_steps_come_from_the_exact_times() -> None:
         {"type": "metrics", "created_at": 11, "data": {"step": 1, "at": 11.25}},
         {"type": "metrics", "created_at": 14, "data": {"epoch": 1}},
     ]
-    assert training.steps([training.Event.read(one) for one in wire]) == (11.25, 12.75)
+    assert training.steps([training.Event.read(one) for one in wire]) == ((1, 11.25), (2, 12.75))
     with pytest.raises(ValueError, match="no metrics"):
         training.steps([])
 
@@ -38,10 +39,13 @@ def test_the_key_is_not_printed() -> None:
 
 def test_tables(tmp_path: Path) -> None:
     made = {"date": "d", "command": "c", "machine": MACHINE, "versions": {"ray": "2"}}
-    rounds = [training.Round(10 + one, 5, 2, 17 + one, 20, "budgie:a").__dict__ for one in range(3)]
+    rounds = [
+        training.Round(10 + one, 5, 2, 17 + one, 1, 20, "budgie:a").__dict__ for one in range(3)
+    ]
     path = tmp_path / "one.json"
     path.write_text(json.dumps({"kind": "training", **made, "rounds": rounds}))
     assert "| submitted to first training step | 11.00 | 10.00 | 12.00 |" in render(path)
+    assert "- The first training step that was told: 1, 1, 1." in render(path)
 
     noted = [{"part": "ray", "seconds": 4.0}, {"part": "total", "seconds": 9.5}]
     path.write_text(json.dumps(noted))
@@ -56,3 +60,34 @@ def test_tables(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ValueError, match="unknown kind"):
         render(path)
+
+
+class Started:
+    """A Lorikeet whose second start leaves the note of the first where it was, for a moment."""
+
+    def __init__(self, home: Path, logs: Path) -> None:
+        self.note = home / "run" / "startup.json"
+        self.family = self
+
+    def start(self) -> None:
+        pass
+
+    def await_ready(self, ready: Callable[[], bool], timeout: float) -> None:
+        assert not ready(), "the note of the start before is not taken for this one's"
+        self.note.write_text('[{"part": "total", "seconds": 2.0}]')
+        assert ready()
+
+    def stop(self) -> None:
+        self.note.with_name("stopped").touch()
+
+
+def test_a_start_is_not_taken_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "Lorikeet", Started)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    note = tmp_path / "run" / "startup.json"
+    note.parent.mkdir()
+    note.write_text('[{"part": "total", "seconds": 1.0}]')
+    assert startup.measure(tmp_path, tmp_path, "second").total == 2.0
+    assert note.with_name("stopped").exists()
