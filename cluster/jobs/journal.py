@@ -16,9 +16,8 @@ from cluster.jobs.states import JobState
 
 
 class Superseded(Exception):
-    """The job has moved on without this attempt, or its worker: nothing is left to do for it.
-
-    Cancelled, timed out, given to another attempt, or handed over by a worker that died of it.
+    """The job has moved on without this process: cancelled, timed out, given to another attempt,
+    or handed over by the worker that this one replaces.
     """
 
 

@@ -24,7 +24,8 @@ class JobState(StrEnum):
 
 S = JobState
 _ENDS = frozenset({S.FAILED, S.CANCELLED, S.TIMED_OUT})
-# QUEUED follows every state with a process behind it: a lost driver is queued again.
+# QUEUED follows every state with a process behind it: a lost driver is queued again. A lost worker
+# is replaced, and its successor trains again from the last checkpoint.
 _AGAIN = _ENDS | {S.QUEUED}
 
 JOB_LIFECYCLE: Lifecycle[JobState] = Lifecycle(
@@ -34,8 +35,8 @@ JOB_LIFECYCLE: Lifecycle[JobState] = Lifecycle(
         S.QUEUED: _ENDS | {S.STARTING, S.PAUSED},
         S.STARTING: _AGAIN | {S.TRAINING, S.PAUSED},
         S.TRAINING: _AGAIN | {S.EVALUATING, S.SAVING, S.PAUSED},
-        S.EVALUATING: _AGAIN | {S.SAVING, S.PAUSED},
-        S.SAVING: _AGAIN | {S.REGISTERING},
+        S.EVALUATING: _AGAIN | {S.TRAINING, S.SAVING, S.PAUSED},
+        S.SAVING: _AGAIN | {S.TRAINING, S.REGISTERING},
         S.REGISTERING: _ENDS | {S.SUCCEEDED},
         S.PAUSED: _ENDS | {S.QUEUED},
         S.SUCCEEDED: frozenset(),
