@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 from pydantic import Field
@@ -19,7 +19,21 @@ from deployments.platform import open_platform
 from deployments.scale import Scale, Strict
 from deployments.source import resolve
 
+if TYPE_CHECKING:
+    from rag.embed import Text
+
 DEPLOYMENT = "Embedder"
+
+
+class Embedded(NamedTuple):
+    """What an embedder answers; `vectors` is empty where a text could not be taken."""
+
+    vectors: list[bytes]
+    """Little-endian float32, in the order of the texts."""
+    tokens: list[int]
+    """Of each text, with the model's own marks."""
+    vocabulary: int
+    """Tokens that the model knows, numbered from 0."""
 
 
 class EmbedderArgs(Strict):
@@ -70,7 +84,7 @@ class Embedder:
         await announce(platform.redis)
 
     @serve.batch
-    async def _batch(self, requests: list[list[str]]) -> list[list[bytes]]:
+    async def _batch(self, requests: list[list[Text]]) -> list[list[bytes]]:
         texts = [text for request in requests for text in request]
         embedded = await asyncio.to_thread(self._model.embed, texts)
         answers, start = [], 0
@@ -80,16 +94,18 @@ class Embedder:
             start += len(request)
         return answers
 
-    async def embed(self, texts: list[str]) -> tuple[list[bytes], list[int]]:
-        """Little-endian float32 vectors in the order of `texts`, and the tokens of each.
+    async def embed(self, texts: list[Text]) -> Embedded:
+        """The vectors of `texts`, each a string or tokens.
 
-        Nothing is embedded, and there are no vectors, where a text is longer than the context.
+        Nothing is embedded where a text is longer than the context or has tokens that are not in
+        the vocabulary.
         """
         tokens = await asyncio.to_thread(self._model.count, texts)
-        if max(tokens) > self._model.context_length:
-            return [], tokens
-        vectors: list[bytes] = await self._batch(texts)
-        return vectors, tokens
+        vocabulary = self._model.vocabulary
+        unknown = any(max(text) >= vocabulary for text in texts if isinstance(text, list))
+        if unknown or max(tokens) > self._model.context_length:
+            return Embedded([], tokens, vocabulary)
+        return Embedded(await self._batch(texts), tokens, vocabulary)
 
     async def check_health(self) -> None:
         self._heartbeat.check()

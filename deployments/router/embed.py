@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
-from deployments.embedding import DEPLOYMENT
+from deployments.embedding import DEPLOYMENT, Embedded
 from deployments.router.dialects.openai.errors import from_validation
 from deployments.router.dialects.openai.parse import document, model
 from deployments.router.exchange import Exchange, Usage
@@ -25,8 +25,28 @@ from deployments.router.stream import JSON
 MAX_INPUTS = 2048
 """As many as OpenAI takes in one request."""
 MAX_CHARACTERS = 1_000_000
+MAX_TOKENS = 300_000
+"""As many as OpenAI takes in one request, where the texts come as tokens."""
 
-Ask = Callable[[str, list[str]], Awaitable[tuple[list[bytes], list[int]]]]
+Text = str | list[int]
+Input = Text | list[str] | list[list[int]]
+Ask = Callable[[str, list[Text]], Awaitable[Embedded]]
+
+
+def _input(value: object) -> object:
+    if isinstance(value, str) or _all(value, str) or _tokens(value):
+        return value
+    if isinstance(value, list) and all(_tokens(member) for member in value):
+        return value
+    raise ValueError("it must be a string, a list of strings, a list of tokens or a list of those")
+
+
+def _all(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(type(member) is kind for member in value)
+
+
+def _tokens(value: object) -> bool:
+    return isinstance(value, list) and _all(value, int) and min(value, default=0) >= 0
 
 
 class EmbeddingRequest(BaseModel):
@@ -35,7 +55,8 @@ class EmbeddingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str
-    input: str | list[str]
+    # One validator: pydantic's own would name the union's branches as fields.
+    input: Annotated[Input, PlainValidator(_input, json_schema_input_type=Input)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
     user: str | None = None
@@ -46,16 +67,18 @@ class ParseEmbedding:
         exchange.document = body = document(exchange.body)
         exchange.model = model(body)
         texts = parse(body)[1]
-        exchange.reserve = sum(map(len, texts)) // 3
+        exchange.reserve = sum(
+            len(text) // 3 if isinstance(text, str) else len(text) for text in texts
+        )
 
 
-def parse(body: dict[str, Any]) -> tuple[EmbeddingRequest, list[str]]:
+def parse(body: dict[str, Any]) -> tuple[EmbeddingRequest, list[Text]]:
     """The request and its texts. Raises InvalidRequest naming the field."""
     try:
         request = EmbeddingRequest.model_validate(body)
     except ValidationError as error:
         raise from_validation(error.errors()) from None
-    texts = [request.input] if isinstance(request.input, str) else request.input
+    texts = _texts(request.input)
     if not texts or len(texts) > MAX_INPUTS:
         raise InvalidRequest(
             f"input has {len(texts)} texts; it must have 1 to {MAX_INPUTS}.", param="input"
@@ -63,11 +86,18 @@ def parse(body: dict[str, Any]) -> tuple[EmbeddingRequest, list[str]]:
     for index, text in enumerate(texts):
         if not text:
             raise InvalidRequest(f"input[{index}] is empty.", param="input")
-    if sum(map(len, texts)) > MAX_CHARACTERS:
-        raise InvalidRequest(
-            f"input has more than {MAX_CHARACTERS} characters in all.", param="input"
-        )
+    for kind, most, unit in ((str, MAX_CHARACTERS, "characters"), (list, MAX_TOKENS, "tokens")):
+        if sum(len(text) for text in texts if isinstance(text, kind)) > most:
+            raise InvalidRequest(f"input has more than {most} {unit} in all.", param="input")
     return request, texts
+
+
+def _texts(given: Input) -> list[Text]:
+    if isinstance(given, str):
+        return [given]
+    if given and isinstance(given[0], int):
+        return [[token for token in given if isinstance(token, int)]]
+    return [text for text in given if not isinstance(text, int)]
 
 
 class Embed:
@@ -86,12 +116,19 @@ class Embed:
                 param="dimensions",
             )
         watch(exchange)
-        vectors, counts = await self._ask(route.base.application, texts)
+        vectors, counts, vocabulary = await self._ask(route.base.application, texts)
         for index, count in enumerate(counts):
             if count > route.base.context_length:
                 raise ContextTooLong(
                     f"input[{index}] has {count} tokens; {route.name!r} takes up to "
                     f"{route.base.context_length}.",
+                    param="input",
+                )
+            highest = max((token for token in texts[index] if isinstance(token, int)), default=0)
+            if highest >= vocabulary:
+                raise InvalidRequest(
+                    f"input[{index}] has the token {highest}; {route.name!r} has 0 to "
+                    f"{vocabulary - 1}. Tokens have to come from its own tokenizer.",
                     param="input",
                 )
         tokens = sum(counts)
@@ -118,11 +155,14 @@ def _encode(vector: bytes, request: EmbeddingRequest) -> object:
     return np.frombuffer(vector, dtype="<f4")
 
 
-async def ask_embedder(application: str, texts: list[str]) -> tuple[list[bytes], list[int]]:
+async def ask_embedder(application: str, texts: list[Text]) -> Embedded:
     """Ask the embedder of an application. Raises Unavailable where none can take it."""
     try:
         handle = serve.get_deployment_handle(DEPLOYMENT, application)
-        answer: tuple[list[bytes], list[int]] = await handle.embed.remote(texts)
+    except KeyError as error:  # the application is gone, and the catalogue has not yet seen it
+        raise Unavailable("The embedding model is not deployed.", retry_after=5.0) from error
+    try:
+        answer: Embedded = await handle.embed.remote(texts)
     except BackPressureError as error:
         raise Unavailable("All embedders are full.", retry_after=1.0) from error
     except (RayActorError, RayServeException) as error:
