@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cluster.catalog.adapters import short
-from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.lifecycle import WANTED
 from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from cluster.settings import Settings
 from cluster.store.schema import Adapter, Job
@@ -34,11 +34,12 @@ class Policy:
     ) -> bool:
         """Whether a folder may go that the rows `sharing` name: equal weights are one folder.
 
-        `held`: the engines' names of all that replicas still hold.
+        A failed adapter is as free as a retired one. `held`: the engines' names of all that
+        replicas still hold.
         """
         digests = {name.rpartition("@")[2] for name in held}
         return all(
-            row.state == AdapterState.RETIRED
+            row.state not in WANTED
             and moment - row.updated_at >= self.retired_adapter
             and short(row.digest) not in digests
             for row in sharing

@@ -15,7 +15,7 @@ from datetime import datetime
 import anyio.to_thread
 from sqlalchemy import delete, select, update
 
-from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.lifecycle import WANTED
 from cluster.catalog.replicas import ReplicaDirectory
 from cluster.jobs.states import JOB_LIFECYCLE
 from cluster.retention.policy import Policy
@@ -58,7 +58,7 @@ class Sweep:
         ]
         replicas = [one for group in (await self._directory.read()).values() for one in group]
         held = {name for replica in replicas for name in replica.adapters}
-        for uri, digest in await self._retired():
+        for uri, digest in await self._unwanted():
             if await self._remove_adapter(uri, digest, held, moment):
                 removed.append(uri)
         before = moment - self._policy.leftover
@@ -87,11 +87,11 @@ class Sweep:
             )
         return uri
 
-    async def _retired(self) -> Sequence[tuple[str, str]]:
+    async def _unwanted(self) -> Sequence[tuple[str, str]]:
         async with self._database.begin() as session:
             rows = await session.execute(
                 select(Adapter.uri, Adapter.digest)
-                .where(Adapter.state == AdapterState.RETIRED, Adapter.files_removed_at.is_(None))
+                .where(Adapter.state.not_in(WANTED), Adapter.files_removed_at.is_(None))
                 .distinct()
             )
             return [(uri, digest) for uri, digest in rows]

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name
 from cluster.catalog.base_models import BaseModels
+from cluster.catalog.lifecycle import AdapterState
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Conflict, Unavailable
 from cluster.jobs.states import JobState
@@ -91,6 +92,32 @@ async def test_a_retired_adapter_goes_after_its_time(
     again = await attic.add(make_adapter())
     assert (again.uri, len(attic.folders())) == (row.uri, 1)
     assert await attic.sweep(2 * HOUR).step() == []
+    await attic.registry.retire("org-ann", "bot")
+    assert await attic.sweep(2 * HOUR).step() == [row.uri]
+
+
+async def fail(attic: Attic, row: Adapter) -> None:
+    failed = AdapterState.FAILED
+    await attic.registry.move(row.id, failed, error="no room", acknowledged=0, replicas=1)
+
+
+async def test_a_failed_adapter_goes_after_its_time(
+    attic: Attic, make_adapter: AdapterMaker
+) -> None:
+    row = await attic.add(make_adapter())
+    await fail(attic, row)
+    assert await attic.sweep(HOUR / 2).step() == []
+    assert await attic.sweep(2 * HOUR).step() == [row.uri]
+    assert attic.folders() == []
+    assert await attic.sweep(2 * HOUR).step() == [], "once"
+
+
+async def test_a_failed_adapter_keeps_no_retired_one_with_the_same_weights(
+    attic: Attic, make_adapter: AdapterMaker
+) -> None:
+    row = await attic.add(make_adapter())
+    await fail(attic, await attic.add(make_adapter(), who="bob"))
+    assert await attic.sweep(2 * HOUR).step() == [], "ann's is in service"
     await attic.registry.retire("org-ann", "bot")
     assert await attic.sweep(2 * HOUR).step() == [row.uri]
 
