@@ -8,6 +8,7 @@ by httptools; connections are kept and reused.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import Callable
 from typing import cast
@@ -18,6 +19,10 @@ WINDOW = 0.008
 """Seconds for which the pieces of a stream are joined, after the first one."""
 CONNECT = 3.0
 """Seconds until a replica that does not answer is taken for gone."""
+SILENCE = 10
+"""Seconds until a node that answers no packet is taken for gone. An engine may be silent longer."""
+PROBE = 3
+"""Seconds between the packets that ask."""
 HIGH_WATER = 1 << 20
 """Bytes waiting for a slow caller at which the engine's socket is read no more."""
 
@@ -197,10 +202,20 @@ class Upstreams:
                 _, answer = await loop.create_unix_connection(protocol, address)
             else:
                 host, _, port = address.rpartition(":")
-                _, answer = await loop.create_connection(protocol, host, int(port))
+                transport, answer = await loop.create_connection(protocol, host, int(port))
+                _notice_loss(transport.get_extra_info("socket"))
         return answer
 
     def forget(self, address: str) -> None:
         """Close the idle connections to a replica that has gone."""
         for answer in self._idle.pop(address, []):
             answer.interrupt()
+
+
+def _notice_loss(connection: socket.socket) -> None:
+    """Have the kernel break a connection to a node that vanished, which says no goodbye."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE)
+    # The bound for what was sent and not acknowledged, be it a request or a probe.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -106,6 +107,25 @@ def test_connections_in_flight_when_an_address_is_forgotten_are_kept_again(
     run(work())
 
 
+def test_a_connection_to_another_node_notices_that_it_vanished(
+    run: Callable[[Awaitable[None]], None],
+) -> None:
+    async def work() -> None:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        answer = await Upstreams().post(f"127.0.0.1:{port}", "/x", b"", BODY)
+        assert answer._transport is not None
+        connection = answer._transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
+        found = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+        assert found == [3, 3, 10_000]
+        answer.close()
+        server.close()
+
+    run(work())
+
+
 def test_an_answer_that_nobody_read_leaves_no_paused_connection(
     run: Callable[[Awaitable[None]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +144,7 @@ def test_an_answer_that_nobody_read_leaves_no_paused_connection(
         answer = await upstreams.post(str(engine.path), "/x", b"", b"{}")
         async with asyncio.timeout(1):
             assert b"usage" in await answer.read_all()
+        answer.close()
         await engine.stop()
 
     run(work())
