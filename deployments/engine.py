@@ -22,6 +22,8 @@ import uvicorn
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsBase as CompletionParams
 from safetensors import safe_open
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -40,6 +42,7 @@ from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from cluster.catalog.adapters import public_name
@@ -116,6 +119,7 @@ class Engine:
         )
         tasks = await client.get_supported_tasks()
         app = build_app(arguments, tasks, config.model_config)
+        app.add_exception_handler(EngineDeadError, _dead)
         await init_app_state(client, app.state, arguments, tasks)
         app.state.openai_serving_models.model_name = _public_model_name(
             app.state.openai_serving_models
@@ -147,11 +151,16 @@ class Engine:
         )
         config.load()
         server = NoSignalServer(config)
+        # VLLM's error handlers look at it, and end it where the engine has.
+        self._app.state.server = server
         self._servers.append((server, asyncio.create_task(server.serve(sockets=[sock]))))
 
     @property
     def load_now(self) -> tuple[int, int]:
-        """Requests running and waiting in the engine."""
+        """Requests running and waiting in the engine. Raises what ended it."""
+        # An engine that is dead has no requests: by its load it would be the best of all.
+        if self._client.errored:
+            raise self._client.dead_error
         # The scheduler reports at its steps only: when the last request was aborted it makes no
         # further one, and its report would stay as it was.
         unfinished = int(self._client.output_processor.get_num_unfinished_requests())
@@ -246,6 +255,12 @@ def _folder(model: str) -> Path:
 
     # vLLM has just loaded it from this cache.
     return Path(snapshot_download(model, local_files_only=True))
+
+
+async def _dead(request: Request, error: Exception) -> JSONResponse:
+    """An engine that has ended is a fault of this replica, which its successor will not have."""
+    told = {"message": str(error), "type": "ServiceUnavailableError", "param": None, "code": 503}
+    return JSONResponse({"error": told}, status_code=503)
 
 
 def _local(path: Path) -> socket.socket:

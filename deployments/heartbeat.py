@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Announces what `describe` returns, every second and at once when it is told of a change."""
+    """Announces what `describe` returns, every second and at once when it is told of a change.
+
+    Ends, and takes the record away, once `describe` raises: the replica can serve no more.
+    """
 
     def __init__(self, directory: ReplicaDirectory, describe: Callable[[], Replica]) -> None:
         self._directory = directory
@@ -42,23 +45,27 @@ class Heartbeat:
         if self._task is None:
             return
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        replica = self._describe()
-        with contextlib.suppress(RedisError, OSError):
-            # A record that can't be withdrawn expires by itself.
-            await self._directory.withdraw(replica.model, replica.id)
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while True:
-            changed = self._changed.is_set()
-            self._changed.clear()
-            try:
-                await self._directory.announce(self._describe(), changed=changed)
-            except (RedisError, OSError) as error:
-                log.warning("heartbeat not written: %s", error)
-                if changed:
-                    self._changed.set()
-                await asyncio.sleep(HEARTBEAT / 4)
-                continue
-            await happens(self._changed, HEARTBEAT)
+        replica = self._describe()
+        try:
+            while True:
+                await self._announce(replica)
+                await happens(self._changed, HEARTBEAT)
+                replica = self._describe()
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                # A record that can't be withdrawn expires by itself.
+                await self._directory.withdraw(replica.model, replica.id)
+
+    async def _announce(self, replica: Replica) -> None:
+        changed = self._changed.is_set()
+        self._changed.clear()
+        try:
+            await self._directory.announce(replica, changed=changed)
+        except (RedisError, OSError) as error:
+            log.warning("heartbeat not written: %s", error)
+            await asyncio.sleep(HEARTBEAT / 4)
+            # At once, and as news: meanwhile the record may have expired.
+            self._changed.set()

@@ -1,0 +1,70 @@
+"""What the engine does without any weights: its arguments, and its death."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from deployments.engine import Engine, _dead
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+class Client:
+    """As much of vLLM's client as an idle engine shows."""
+
+    errored = False
+    is_running = True
+    dead_error = EngineDeadError()
+    output_processor = SimpleNamespace(get_num_unfinished_requests=lambda: 0)
+
+    async def check_health(self) -> None:
+        if self.errored:
+            raise self.dead_error
+
+    def shutdown(self) -> None:
+        pass
+
+
+async def test_a_dead_engine_has_no_load_and_no_health() -> None:
+    client = Client()
+    engine = Engine(client, FastAPI(), SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
+    assert engine.load_now == (0, 0)
+    await engine.check()
+    client.errored = True
+    with pytest.raises(EngineDeadError):
+        engine.load_now  # noqa: B018 - a property
+    with pytest.raises(EngineDeadError):
+        await engine.check()
+
+
+async def test_a_dead_engine_is_a_503_in_openais_shape(tmp_path: Path) -> None:
+    client, app = Client(), FastAPI()
+    init_exception_handler(app)
+    app.add_exception_handler(EngineDeadError, _dead)
+    app.state.args = SimpleNamespace(log_error_stack=False)
+    app.state.engine_client = client
+
+    @app.get("/{error}")
+    async def fail(error: str) -> Any:
+        raise client.dead_error if error == "dead" else EngineGenerateError("once")
+
+    engine = Engine(client, app, SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
+    path = tmp_path / "private" / "engine.sock"
+    await engine.listen(path, None, "token")
+    transport = httpx.AsyncHTTPTransport(uds=str(path), retries=20)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as http:
+        once = await http.get("/once")
+        client.errored, client.is_running = True, False
+        dead = await http.get("/dead")
+    await engine.stop()
+    assert (once.status_code, once.json()["error"]["code"]) == (500, 500)
+    assert dead.status_code == 503
+    assert dead.json()["error"]["message"].startswith("EngineCore encountered an issue")
