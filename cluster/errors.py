@@ -88,7 +88,8 @@ class ModelNotFound(NotFound):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"The model {model!r} does not exist or you do not have access to it.", param="model"
+            f"The model {model[:200]!r} does not exist or you do not have access to it.",
+            param="model",
         )
 
 

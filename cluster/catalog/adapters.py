@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 from redis.asyncio import Redis
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,11 +20,13 @@ from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
 from cluster.errors import Conflict, InvalidRequest, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
+from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import Adapter, now
 from cluster.store.sql import Database, take_turns
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
 FOLDER = "adapters"
+MAX_LIST = 10_000
 ATTEMPTS = 3
 """Of storing a folder that a sweep takes away at the same moment."""
 
@@ -45,6 +47,12 @@ def short(digest: str) -> str:
 def public_name(name: str) -> str:
     """The caller's name of what the engine calls `name`."""
     return name.partition("@")[0]
+
+
+def _unretired(organization_id: str) -> Select[Adapter]:
+    return select(Adapter).where(
+        Adapter.organization_id == organization_id, Adapter.state != AdapterState.RETIRED
+    )
 
 
 class AdapterRegistry:
@@ -163,16 +171,29 @@ class AdapterRegistry:
 
     async def list(self, organization_id: str) -> Sequence[Adapter]:
         """All adapters of an organization that are not retired, oldest first."""
+        query = _unretired(organization_id).order_by(Adapter.created_at, Adapter.id)
         async with self._database.begin() as session:
-            rows = await session.scalars(
-                select(Adapter)
-                .where(
-                    Adapter.organization_id == organization_id,
-                    Adapter.state != AdapterState.RETIRED,
-                )
-                .order_by(Adapter.created_at, Adapter.id)
+            return (await session.scalars(query)).all()
+
+    async def page(
+        self,
+        organization_id: str,
+        *,
+        after: str | None = None,
+        limit: int = MAX_LIST,
+        order: Order = Order.ASCENDING,
+    ) -> Page[Adapter]:
+        """Some of what `list` has. Raises InvalidRequest for a wrong limit or cursor."""
+        async with self._database.begin() as session:
+            return await fetch_page(
+                session,
+                _unretired(organization_id),
+                (Adapter.created_at, Adapter.id),
+                after=after,
+                limit=limit,
+                max_limit=MAX_LIST,
+                order=order,
             )
-            return rows.all()
 
     async def wanted(self, base_model: str | None = None) -> Sequence[Adapter]:
         """What the replicas of `base_model` (of all models) should hold, whoever's it is."""

@@ -194,7 +194,7 @@ class Jobs:
                 f"{name!r} is an adapter; fine-tune its base model, {adapter.base_model!r}.",
                 param="model",
             )
-        raise ModelNotFound(name[:200])
+        raise ModelNotFound(name)
 
     async def _earlier(
         self, session: AsyncSession, principal: Principal, request: JobRequest

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from cluster.errors import Internal, LorikeetError, Unavailable, UpstreamFailed
+from cluster.errors import (
+    Internal,
+    InvalidRequest,
+    LorikeetError,
+    ModelNotFound,
+    Unavailable,
+    UpstreamFailed,
+)
 from deployments.router.dialects.openai.errors import body, from_engine, headers, render_event
 
 FINDING = (
@@ -51,6 +58,13 @@ def test_a_time_to_come_again_is_rounded_up() -> None:
     assert headers(Unavailable("x", retry_after=0.2)) == {"retry-after": "1"}
     assert headers(Unavailable("x", retry_after=1.2)) == {"retry-after": "2"}
     assert headers(Internal("x")) == {}
+
+
+def test_a_callers_input_does_not_come_back_at_length() -> None:
+    long = "x" * 1_000_000
+    assert len(json.dumps(body(ModelNotFound(long)))) < 400
+    field = InvalidRequest(f"Unrecognized request argument supplied: {long}", param=long)
+    assert len(render_event(field)) < 5000
 
 
 def test_an_event_holds_the_whole_error() -> None:

@@ -12,9 +12,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import UploadFile
 
 from cluster.catalog.adapter_folder import PICKLES
+from cluster.catalog.adapters import MAX_LIST
 from cluster.catalog.peft_files import CARD, CONFIG, WEIGHTS
 from cluster.errors import InvalidRequest
 from cluster.store.artifacts import CHUNK
+from cluster.store.page import Order
 from cluster.store.schema import Adapter
 from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai.form import multipart, text, uploads
@@ -67,11 +69,24 @@ def render(row: Adapter) -> dict[str, Any]:
 
 @router.get("/v1/adapters")
 async def list_adapters(
-    who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
+    who: Annotated[Principal, Depends(principal)],
+    at: Annotated[Services, Depends(services)],
+    after: str | None = None,
+    limit: int = MAX_LIST,
+    order: Order = Order.ASCENDING,
 ) -> dict[str, Any]:
     """Your adapters with their states; the failed ones say why."""
-    rows = await at.platform.registry.list(who.organization_id)
-    return {"object": "list", "data": [render(row) for row in rows]}
+    page = await at.platform.registry.page(
+        who.organization_id, after=after, limit=limit, order=order
+    )
+    data = [render(row) for row in page.items]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": page.has_more,
+    }
 
 
 @router.post("/v1/adapters", status_code=201, openapi_extra={"requestBody": BODY})

@@ -23,15 +23,17 @@ from cluster.errors import (
 _FINDING = re.compile(r"^  (\{'type': .*\})$", re.MULTILINE)
 """One of pydantic's findings, in the text that vLLM makes of them."""
 _PARAMETER = re.compile(r" ?\(parameter=\w+, value=.*\)$", re.DOTALL)
+MESSAGE_MOST, PARAM_MOST = 4000, 200
+"""Characters: a caller's input is named in them and may be as long as a body."""
 _LENGTHS = (None, "input_tokens", "input_text", "max_tokens")
 
 
 def body(error: LorikeetError) -> dict[str, Any]:
     """The superset that OpenAI's, LangMart's and LLMTune's clients each find their fields in."""
     shown: dict[str, Any] = {
-        "message": error.message,
+        "message": error.message[:MESSAGE_MOST],
         "type": error.type,
-        "param": error.param,
+        "param": None if error.param is None else error.param[:PARAM_MOST],
         "code": error.code,
     }
     if error.details is not None:

@@ -79,6 +79,27 @@ async def test_it_is_stored_and_listed(
     assert [row["id"] for row in (await http.get("/v1/adapters")).json()["data"]] == [made["id"]]
 
 
+async def test_they_are_listed_in_pages(
+    http: httpx.AsyncClient, make_adapter: AdapterMaker
+) -> None:
+    made = []
+    files = parts(make_adapter())
+    for name in ("a", "b", "c"):
+        answer = await http.post("/v1/adapters", data={**FIELDS, "name": name}, files=files)
+        made.append(answer.json()["id"])
+    first = (await http.get("/v1/adapters?limit=2")).json()
+    assert [row["id"] for row in first["data"]] == made[:2]
+    assert (first["first_id"], first["last_id"], first["has_more"]) == (*made[:2], True)
+    rest = (await http.get(f"/v1/adapters?limit=2&after={made[1]}")).json()
+    assert ([row["id"] for row in rest["data"]], rest["has_more"]) == (made[2:], False)
+    newest = (await http.get("/v1/adapters?order=desc&limit=1")).json()
+    assert newest["last_id"] == made[2]
+    for query in ("limit=0", "limit=10001", "after=nope"):
+        answer = await http.get(f"/v1/adapters?{query}")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
 @pytest.mark.parametrize(
     ("data", "extra", "status", "param"),
     [
