@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cluster.datasets.rows import Row
+from cluster.datasets.validation import rows
 from cluster.jobs.journal import Assignment
 from cluster.store.artifacts import Artifacts
 from train.faults import Unworkable
@@ -17,9 +18,6 @@ from train.masking import Encoded, encode
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
-
-Row = dict[str, Any]
-"""One line of the file, as it was validated at upload."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,16 @@ class Rows:
 def load(artifacts: Artifacts, assignment: Assignment, tokenizer: PreTrainedTokenizerBase) -> Rows:
     """Read, split and tokenise the job's data. Raises Unworkable if nothing is left to learn."""
     plan = assignment.plan
-    lines, sha256 = read(artifacts, assignment.training_uri)
+    whole, sha256 = read(artifacts, assignment.training_uri)
     if assignment.validation_uri is not None:
-        training, held_out = lines, read(artifacts, assignment.validation_uri)[0]
+        training, held_out = whole, read(artifacts, assignment.validation_uri)[0]
     else:
-        training, held_out = split(lines, plan.held_out_rows, plan.seed)
+        training, held_out = split(whole, plan.held_out_rows, plan.seed)
     truncated = without_loss = 0
     sets: list[list[Encoded]] = []
-    for rows in (training, held_out):
+    for part in (training, held_out):
         kept = []
-        for row in rows:
+        for row in part:
             encoded = encode(tokenizer, row)
             if len(encoded.input_ids) > plan.max_length:
                 truncated += 1
@@ -69,19 +67,15 @@ def load(artifacts: Artifacts, assignment: Assignment, tokenizer: PreTrainedToke
 
 
 def read(artifacts: Artifacts, uri: str) -> tuple[list[Row], str]:
-    """The rows of a JSONL file, and the sha256 of its bytes in hex."""
+    """The rows of a file that has been validated, and the sha256 of its bytes in hex."""
     digest = hashlib.sha256()
-    rows = [json.loads(line) for line in _lines(artifacts, uri, digest) if line.strip()]
-    return rows, digest.hexdigest()
 
+    def chunks() -> Iterator[bytes]:
+        for chunk in artifacts.read(uri):
+            digest.update(chunk)
+            yield chunk
 
-def _lines(artifacts: Artifacts, uri: str, digest: Any) -> Iterator[bytes]:
-    rest = b""
-    for chunk in artifacts.read(uri):
-        digest.update(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    yield rest
+    return list(rows(chunks())), digest.hexdigest()
 
 
 def split(rows: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:

@@ -8,12 +8,12 @@ the assistant's.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cluster.datasets.rows import ChatRow, Row
 from train.faults import Unworkable
 
 if TYPE_CHECKING:
@@ -45,14 +45,11 @@ class Encoded:
         return Encoded(self.input_ids[:length], self.labels[:length])
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -> Encoded:
-    """Tokenise a row: `{"messages", "tools"?}` or `{"prompt", "completion"}`.
-
-    Raises Unworkable where the template refuses the row.
-    """
-    if "messages" in row:
-        return _encode_chat(tokenizer, row["messages"], row.get("tools") or None)
-    return _encode_completion(tokenizer, row["prompt"], row["completion"])
+def encode(tokenizer: PreTrainedTokenizerBase, row: Row) -> Encoded:
+    """Tokenise a row. Raises Unworkable where the template refuses it."""
+    if isinstance(row, ChatRow):
+        return _encode_chat(tokenizer, row)
+    return _encode_completion(tokenizer, row.prompt, row.completion)
 
 
 def _encode_completion(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> Encoded:
@@ -69,12 +66,12 @@ def _encode_completion(tokenizer: PreTrainedTokenizerBase, prompt: str, completi
     return Encoded(ids, labels)
 
 
-def _encode_chat(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], tools: Any
-) -> Encoded:
-    turns = [_as_served(message) for message in messages]
+def _encode_chat(tokenizer: PreTrainedTokenizerBase, row: ChatRow) -> Encoded:
+    # The serving engine knows no weights.
+    turns = [{k: v for k, v in turn.items() if k != "weight"} for turn in row.messages]
+    tools = list(row.tools) or None
     template = tokenizer.get_chat_template(tools=tools)
-    silent = {at for at, message in enumerate(messages) if message.get("weight") == 0}
+    silent = {at for at, message in enumerate(row.messages) if message.get("weight") == 0}
     try:
         if _GENERATION.search(template) and not silent:
             return _marked(tokenizer, turns, tools)
@@ -87,24 +84,6 @@ def _encode_chat(
             f"The base model's chat template can not render a row of the training data: {error}",
             param="training_file",
         ) from error
-
-
-def _as_served(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message as the serving engine passes it to the template."""
-    turn = {key: value for key, value in message.items() if key != "weight"}
-    content = turn.get("content")
-    if isinstance(content, list):
-        turn["content"] = "\n".join(part["text"] for part in content if part["type"] == "text")
-    if turn.get("tool_calls"):
-        turn["tool_calls"] = [_with_parsed_arguments(call) for call in turn["tool_calls"]]
-    return turn
-
-
-def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call["function"])
-    if isinstance(function.get("arguments"), str):
-        function["arguments"] = json.loads(function["arguments"] or "{}")
-    return {**call, "function": function}
 
 
 def _marked(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: Any) -> Encoded:

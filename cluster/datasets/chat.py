@@ -105,7 +105,7 @@ def _content(value: object, place: str) -> str:
         if part.get("type") != "text":
             raise Faulty(f"{here}.type", 'only "text" is allowed.', value=part.get("type"))
         parts.append(text(part.get("text"), f"{here}.text"))
-    return "".join(parts)
+    return "\n".join(parts)  # as vLLM hands them to templates
 
 
 def _call(value: object, place: str, calls: set[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cluster.datasets.rows import CompletionRow
 from cluster.store.artifacts import Artifacts
 from tests.train.doubles import assignment
 from train.budgie import WEIGHTS
@@ -35,22 +36,22 @@ def row(question: str, answer: str) -> dict[str, Any]:
 
 
 def test_rows_are_read_with_the_digest_of_the_file(tmp_path: Path) -> None:
-    rows = [row(f"q{i}", "ü" * 700_000) for i in range(3)]  # lines span the store's chunks
-    artifacts = store(tmp_path, rows)
+    lines = [row(f"q{i}", "ü" * 150_000) for i in range(3)]  # they span the store's chunks
+    artifacts = store(tmp_path, lines)
     found, digest = read(artifacts, "files/facts.jsonl")
-    assert found == rows
+    assert found == [CompletionRow(**line) for line in lines]
     assert digest == hashlib.sha256((tmp_path / "files/facts.jsonl").read_bytes()).hexdigest()
 
 
 def test_the_split_is_the_same_everywhere_and_keeps_the_order() -> None:
-    rows = [row(str(i), "a") for i in range(100)]
+    rows = [CompletionRow(str(i), "a") for i in range(100)]
     training, held_out = split(rows, 5, seed=42)
     assert (training, held_out) == split(rows, 5, seed=42)
     assert split(rows, 5, seed=43)[1] != held_out
     assert (len(training), len(held_out)) == (95, 5)
-    numbers = [int(r["prompt"]) for r in training]
+    numbers = [int(r.prompt) for r in training]
     assert numbers == sorted(numbers)
-    assert not {r["prompt"] for r in training} & {r["prompt"] for r in held_out}
+    assert not {r.prompt for r in training} & {r.prompt for r in held_out}
     assert split(rows, 0, seed=42) == (rows, [])
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from cluster.datasets.rows import Row
+from cluster.datasets.validation import rows
 from train.budgie import WEIGHTS
 from train.faults import Unworkable
 from train.masking import IGNORED, Encoded, common_prefix, encode
@@ -57,6 +59,12 @@ def with_template(tokenizer: Any, template: str) -> Any:
     return other
 
 
+def row(line: dict[str, Any]) -> Row:
+    """The row that the trainer gets for a line of a file."""
+    (found,) = rows([json.dumps(line).encode()])
+    return found
+
+
 def learned(tokenizer: Any, encoded: Encoded) -> list[str]:
     """The texts of the runs of tokens with a loss."""
     runs: list[list[int]] = []
@@ -80,7 +88,7 @@ def test_each_answer_is_learned_with_its_end(
     tokenizer: Any, template: str | None, end: str
 ) -> None:
     tokenizer = with_template(tokenizer, template or tokenizer.chat_template)
-    encoded = encode(tokenizer, {"messages": TALK})
+    encoded = encode(tokenizer, row({"messages": TALK}))
     assert learned(tokenizer, encoded) == [f"It is four.{end}", f"That is five, then.{end}"]
     whole = tokenizer.apply_chat_template(TALK, tokenize=True, return_dict=True)["input_ids"]
     assert encoded.input_ids == whole
@@ -88,7 +96,7 @@ def test_each_answer_is_learned_with_its_end(
 
 def test_a_template_without_a_generation_prompt(tokenizer: Any) -> None:
     tokenizer = with_template(tokenizer, INST)
-    encoded = encode(tokenizer, {"messages": TALK[1:]})
+    encoded = encode(tokenizer, row({"messages": TALK[1:]}))
     assert learned(tokenizer, encoded) == [" It is four.</s>", " That is five, then.</s>"]
 
 
@@ -97,7 +105,7 @@ def test_an_earlier_turn_that_is_shown_differently_is_context_only(tokenizer: An
     talk = [dict(turn) for turn in TALK]
     talk[2]["content"] = "<think>hm</think>It is four."
     talk[4]["content"] = "<think>so</think>That is five."
-    encoded = encode(tokenizer, {"messages": talk})
+    encoded = encode(tokenizer, row({"messages": talk}))
     assert learned(tokenizer, encoded) == ["<think>so</think>That is five.<|end|>"]
     assert "hm" not in tokenizer.decode(encoded.input_ids)
 
@@ -107,7 +115,7 @@ def test_a_turn_of_weight_zero_has_no_loss(tokenizer: Any, template: str | None)
     tokenizer = with_template(tokenizer, template or tokenizer.chat_template)
     talk = [dict(turn) for turn in TALK]
     talk[2]["weight"] = 0
-    (run,) = learned(tokenizer, encode(tokenizer, {"messages": talk}))
+    (run,) = learned(tokenizer, encode(tokenizer, row({"messages": talk})))
     assert run.startswith("That is five")
 
 
@@ -121,28 +129,31 @@ def test_a_tool_call_is_learned_as_it_is_served(tokenizer: Any) -> None:
     }
     call = {"name": "weather", "arguments": json.dumps({"city": "Oslo"})}
     messages = [
-        {"role": "user", "content": [{"type": "text", "text": "Weather in Oslo?"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": t} for t in ("Weather?", "In Oslo.")],
+        },
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": call}]},
     ]
-    encoded = encode(tokenizer, {"messages": messages, "tools": [tool]})
+    encoded = encode(tokenizer, row({"messages": messages, "tools": [tool]}))
     (run,) = learned(tokenizer, encoded)
     assert run == (
         '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call><|end|>'
     )
     assert "weather(city: string)" in tokenizer.decode(encoded.input_ids)
-    assert "Weather in Oslo?" in tokenizer.decode(encoded.input_ids)
+    assert "Weather?\nIn Oslo." in tokenizer.decode(encoded.input_ids)
 
 
 def test_a_completion_is_learned_and_ended(tokenizer: Any) -> None:
-    encoded = encode(tokenizer, {"prompt": "The sky is", "completion": " blue."})
+    encoded = encode(tokenizer, row({"prompt": "The sky is", "completion": " blue."}))
     assert learned(tokenizer, encoded) == [f" blue.{tokenizer.eos_token}"]
-    assert encode(tokenizer, {"prompt": "", "completion": "Hi"}).trainable >= 2
+    assert encode(tokenizer, row({"prompt": "", "completion": "Hi"})).trainable >= 2
 
 
 def test_a_template_that_refuses_a_row_fails_the_job(tokenizer: Any) -> None:
     tokenizer = with_template(tokenizer, "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(Unworkable, match="roles must alternate") as caught:
-        encode(tokenizer, {"messages": TALK})
+        encode(tokenizer, row({"messages": TALK}))
     assert caught.value.param == "training_file"
 
 

@@ -127,10 +127,10 @@ def test_good_rows_are_measured_and_normalised() -> None:
     assert report.ok
     assert (report.shape, report.rows) == (Shape.CHAT, 2)
     assert report.tokens is not None
-    assert (report.tokens.total, report.tokens.max) == (9, 5)
+    assert (report.tokens.total, report.tokens.max) == (10, 6)
     first = next(rows([data]))
     assert isinstance(first, ChatRow)
-    assert first.messages[0] == {"role": "user", "content": "ab"}
+    assert first.messages[0] == {"role": "user", "content": "a\nb"}, "as vLLM joins them"
     assert first.messages[1]["content"] == ""
     assert first.messages[1]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
 
