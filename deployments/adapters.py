@@ -22,8 +22,10 @@ from cluster.waiting import happens
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
+"""After so many an adapter counts as failed. It is tried on for as long as it is wanted."""
 BACKOFF = 0.5
-"""Seconds before the second attempt; doubled for each further one."""
+"""Seconds before the second attempt; doubled for each further one, up to `LONGEST`."""
+LONGEST = 60.0
 POLL = 5.0
 
 
@@ -48,7 +50,7 @@ class _Attempts:
 
 
 class AdapterReconciler:
-    """Loads what is missing, unloads what is wanted no more, gives up after three attempts."""
+    """Loads what is missing, unloads what is wanted no more, tells what could not be loaded."""
 
     def __init__(
         self,
@@ -74,8 +76,15 @@ class AdapterReconciler:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Adapters that were given up, with the last reason."""
+        """Adapters whose first attempts have all failed, with the last reason."""
         return {n: a.reason for n, a in self._attempts.items() if a.made >= ATTEMPTS}
+
+    async def replay(self) -> None:
+        """Step until each adapter is loaded, or its first attempts have failed."""
+        await self.step()
+        while any(0 < a.made < ATTEMPTS for a in self._attempts.values()):
+            await asyncio.sleep(self.pause)
+            await self.step()
 
     async def step(self) -> bool:
         """One comparison of wish and truth. Returns whether anything changed."""
@@ -101,25 +110,23 @@ class AdapterReconciler:
 
     def _due(self, name: str) -> bool:
         attempts = self._attempts.get(name)
-        if attempts is None:
-            return True
-        return attempts.made < ATTEMPTS and time.monotonic() >= attempts.again_at
+        return attempts is None or time.monotonic() >= attempts.again_at
 
     async def _load(self, name: str, uri: str) -> bool:
         try:
             folder = await anyio.to_thread.run_sync(self._artifacts.fetch_folder, uri, self._cache)
             await self._host.load(name, folder)
         except Unavailable as error:
-            # No fault of the adapter's: it is not given up for it, and others are still tried.
+            # No fault of the adapter's: it does not count as failed, and others are still tried.
             made = self._attempts[name].made if name in self._attempts else 0
             self._attempts[name] = _Attempts(made, time.monotonic() + POLL, str(error))
             log.warning("adapter %s waits: %s", name, error)
             return False
         except (LoadFailed, OSError) as error:
             made = self._attempts[name].made + 1 if name in self._attempts else 1
-            again = time.monotonic() + BACKOFF * 2 ** (made - 1)
-            self._attempts[name] = _Attempts(made, again, str(error))
-            log.warning("adapter %s, attempt %d of %d: %s", name, made, ATTEMPTS, error)
+            wait = min(LONGEST, BACKOFF * 2 ** min(made - 1, 16))
+            self._attempts[name] = _Attempts(made, time.monotonic() + wait, str(error))
+            log.warning("adapter %s, attempt %d, again in %.1f s: %s", name, made, wait, error)
             return made >= ATTEMPTS
         self._attempts.pop(name, None)
         self._loaded[name] = uri
@@ -129,7 +136,7 @@ class AdapterReconciler:
     @property
     def pause(self) -> float:
         """Seconds until the next step is due, if nothing happens before."""
-        due = [a.again_at for a in self._attempts.values() if a.made < ATTEMPTS]
+        due = [a.again_at for a in self._attempts.values()]
         return min([POLL, *(max(0.0, at - time.monotonic()) for at in due)])
 
 

@@ -83,7 +83,7 @@ class LLM:
             platform.settings.home / "cache",
         )
         # The registry is replayed before the first request: what was published answers at once.
-        await self._reconciler.step()
+        await self._reconciler.replay()
         runtime = ray.get_runtime_context()
         self._id = context.replica_id.unique_id
         self._node, self._actor = runtime.get_node_id(), runtime.get_actor_id() or ""

@@ -1,4 +1,7 @@
-"""Moves adapters from `publishing` to `published` or `failed` by what the replicas say."""
+"""Moves adapters from `publishing` to `published` or `failed` by what the replicas say.
+
+What was published once stays so when a replica can't load it: the row says why until it could.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,10 @@ class Publisher:
         holding = sum(name in replica.adapters for replica in replicas)
         failures = [(r.id, r.failures[name]) for r in replicas if name in r.failures]
         state, error = AdapterState(adapter.state), None
+        if failures:
+            error = f"replica {failures[0][0]} could not load it: {failures[0][1]}"
         if state is AdapterState.PUBLISHING and failures:
             state = AdapterState.FAILED
-            error = f"replica {failures[0][0]} could not load it: {failures[0][1]}"
         elif state is AdapterState.PUBLISHING and replicas and holding == len(replicas):
             state = AdapterState.PUBLISHED
         elif state is AdapterState.PUBLISHING and self._waited(adapter.id) > self._patience:
@@ -56,8 +60,8 @@ class Publisher:
             )
         if state is not AdapterState.PUBLISHING:
             self._since.pop(adapter.id, None)
-        counted = (adapter.acknowledged, adapter.replicas) == (holding, len(replicas))
-        if state == adapter.state and counted:
+        known = (adapter.state, adapter.acknowledged, adapter.replicas, adapter.error)
+        if known == (state, holding, len(replicas), error):
             return False
         try:
             await self._registry.move(

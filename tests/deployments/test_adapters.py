@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cluster.catalog.adapters import engine_name
 from cluster.store.artifacts import Artifacts
 from deployments import adapters
 from deployments.adapters import AdapterReconciler, LoadFailed
@@ -48,7 +49,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
     (source / "weights").write_text("w")
     blob = artifacts.put_folder("adapters", source)
     wanted.rows = [
-        SimpleNamespace(name=n, digest=d * 12, uri=blob.uri) for n, d in (("a", "1"), ("b", "2"))
+        SimpleNamespace(name=n, digest=d * 64, uri=blob.uri) for n, d in (("a", "1"), ("b", "2"))
     ]
     reconciler = AdapterReconciler("budgie", engine, wanted, artifacts, tmp_path / "cache")  # type: ignore[arg-type]
     return engine, wanted, reconciler
@@ -57,29 +58,60 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
 async def test_what_is_wanted_is_loaded_and_what_is_not_is_unloaded(parts) -> None:  # type: ignore[no-untyped-def]
     engine, wanted, reconciler = parts
     assert await reconciler.step()
-    assert reconciler.loaded == set(engine.loaded) == {"a@" + "1" * 12, "b@" + "2" * 12}
+    assert (
+        reconciler.loaded
+        == set(engine.loaded)
+        == {engine_name("a", "1" * 64), engine_name("b", "2" * 64)}
+    )
     assert not await reconciler.step()
     wanted.rows.pop()
     assert await reconciler.step()
-    assert set(engine.loaded) == {"a@" + "1" * 12}
+    assert set(engine.loaded) == {engine_name("a", "1" * 64)}
 
 
-async def test_a_load_is_tried_three_times_and_then_given_up_with_the_reason(parts) -> None:  # type: ignore[no-untyped-def]
+async def test_after_three_attempts_a_load_has_failed_with_the_reason(parts) -> None:  # type: ignore[no-untyped-def]
     engine, wanted, reconciler = parts
-    name = "a@" + "1" * 12
+    name = engine_name("a", "1" * 64)
     engine.refuse[name] = 99
-    for _ in range(6):
+    for attempt in range(3):
+        assert reconciler.failures == {}, attempt
         await reconciler.step()
     assert reconciler.failures == {name: "out of memory"}
-    assert engine.tries == 3 + 1, "three for the bad one, one for the other"
     wanted.rows.pop(0)
     assert await reconciler.step()
     assert reconciler.failures == {}, "a name that is wanted no more is forgotten"
 
 
+async def test_what_has_failed_is_tried_on_ever_less_often(parts, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    engine, _, reconciler = parts
+    clock = 0.0
+    monkeypatch.setattr(adapters, "BACKOFF", 0.5)
+    monkeypatch.setattr(adapters, "time", SimpleNamespace(monotonic=lambda: clock))
+    name = engine_name("a", "1" * 64)
+    engine.refuse[name] = 12
+    waits = []
+    while name not in reconciler.loaded:
+        await reconciler.step()
+        assert reconciler.pause <= adapters.POLL
+        if name in reconciler._attempts:
+            waits.append(reconciler._attempts[name].again_at - clock)
+            clock = reconciler._attempts[name].again_at
+    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
+    assert reconciler.failures == {}, "what could be loaded has failed no more"
+
+
+async def test_a_replay_ends_when_all_is_loaded_or_has_failed(parts) -> None:  # type: ignore[no-untyped-def]
+    engine, _, reconciler = parts
+    bad, late = engine_name("a", "1" * 64), engine_name("b", "2" * 64)
+    engine.refuse.update({bad: 99, late: 2})
+    await reconciler.replay()
+    assert reconciler.loaded == {late}
+    assert reconciler.failures.keys() == {bad}
+
+
 async def test_a_passing_fault_is_retried(parts) -> None:  # type: ignore[no-untyped-def]
     engine, _, reconciler = parts
-    name = "a@" + "1" * 12
+    name = engine_name("a", "1" * 64)
     engine.refuse[name] = 2
     for _ in range(3):
         await reconciler.step()
@@ -89,7 +121,7 @@ async def test_a_passing_fault_is_retried(parts) -> None:  # type: ignore[no-unt
 
 async def test_a_folder_that_is_gone_is_a_failure_with_a_reason(parts) -> None:  # type: ignore[no-untyped-def]
     _, wanted, reconciler = parts
-    wanted.rows = [SimpleNamespace(name="a", digest="1" * 12, uri="adapters/no/thing")]
+    wanted.rows = [SimpleNamespace(name="a", digest="1" * 64, uri="adapters/no/thing")]
     for _ in range(3):
         await reconciler.step()
-    assert "adapters/no/thing" in reconciler.failures["a@" + "1" * 12]
+    assert "adapters/no/thing" in reconciler.failures[engine_name("a", "1" * 64)]

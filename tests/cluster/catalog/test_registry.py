@@ -141,6 +141,27 @@ async def test_a_published_adapter_stays_when_a_new_replica_is_still_loading(
     assert await shop.state(adapter) == (AdapterState.PUBLISHED, 1, 2)
 
 
+async def test_a_published_adapter_says_why_a_replica_lacks_it(
+    shop: Shop, make_adapter: AdapterMaker
+) -> None:
+    adapter = await shop.add(make_adapter())
+    name = engine_name("bot", adapter.digest)
+    await shop.replica("r1", adapters=frozenset({name}))
+    await shop.publisher.step()
+    await shop.replica("r1", failures={name: "no room"})
+    await shop.publisher.step()
+    assert await shop.state(adapter) == (AdapterState.PUBLISHED, 0, 1)
+    row = await shop.registry.get(adapter.id)
+    assert row is not None
+    assert row.error == "replica r1 could not load it: no room"
+    await shop.replica("r1", adapters=frozenset({name}))
+    await shop.publisher.step()
+    assert await shop.state(adapter) == (AdapterState.PUBLISHED, 1, 1)
+    row = await shop.registry.get(adapter.id)
+    assert row is not None
+    assert row.error is None
+
+
 async def test_registering_twice_is_registering_once(
     shop: Shop, make_adapter: AdapterMaker
 ) -> None:
