@@ -26,6 +26,7 @@ class Engine:
             "dtype": "bfloat16",
             "max_model_len": self.max_model_len,
             "enforce_eager": True,
+            "distributed_executor_backend": "uni",
             "enable_lora": True,
             "max_loras": self.max_loras,
             "max_cpu_loras": self.max_cpu_loras,
@@ -45,6 +46,8 @@ class Engine:
         """What vLLM reads from the environment; no usage reports, no hub."""
         return {
             "VLLM_CPU_KVCACHE_SPACE": str(self.kv_cache_gib),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": "1",
             "VLLM_HOST_IP": "127.0.0.1",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",

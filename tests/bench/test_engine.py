@@ -22,13 +22,14 @@ def test_settings_are_those_of_the_product(engine: Engine) -> None:
     product = budgie["args"]["engine"]
     assert engine.keywords() == {name: product[name] for name in engine.keywords()}
     assert set(product) - set(engine.keywords()) == {"enable_auto_tool_choice", "tool_call_parser"}
-    cache = engine.environment()["VLLM_CPU_KVCACHE_SPACE"]
-    assert budgie["runtime_env"]["env_vars"]["VLLM_CPU_KVCACHE_SPACE"] == cache
+    variables = budgie["runtime_env"]["env_vars"]
+    assert variables.items() <= engine.environment().items()
 
 
 def test_arguments(engine: Engine) -> None:
     words = " ".join(engine.arguments())
-    assert "--max-model-len 2048 --enforce-eager --enable-lora --max-loras 4" in words
+    assert "--max-model-len 2048 --enforce-eager" in words
+    assert "--enable-lora --max-loras 4" in words
 
 
 def test_no_weights(tmp_path: Path) -> None:
