@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import ray
 from pydantic import Field, field_validator
@@ -20,6 +21,9 @@ from deployments.heartbeat import Heartbeat
 from deployments.platform import open_platform
 from deployments.scale import Scale, Strict
 from deployments.source import resolve
+
+if TYPE_CHECKING:
+    from deployments.engine import Engine
 
 
 class LLMArgs(Strict):
@@ -49,6 +53,37 @@ class LLMArgs(Strict):
 
 # No code that comes with weights is ever run.
 FIXED: dict[str, Any] = {"trust_remote_code": False, "enable_prompt_tokens_details": True}
+NOWHERE = "media.invalid"
+"""A domain that never exists (RFC 2606). To vLLM an empty list allows every domain."""
+
+
+def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """VLLM's options for those `given` in the configuration.
+
+    Media are fetched from the domains that it names and from no others: a caller's URL could reach
+    what only this network can.
+    """
+    domains = given.get("allowed_media_domains") or [NOWHERE]
+    return {**given, "allowed_media_domains": domains, **FIXED}
+
+
+def base_model(args: LLMArgs, application: str, source: str, engine: Engine) -> BaseModel:
+    """What the catalogue keeps of an engine.
+
+    `source` is a hub's name where the weights are a hub's: adapters name their base by it, and
+    other nodes have a cache of their own.
+    """
+    return BaseModel(
+        name=args.name,
+        kind=ModelKind.LLM,
+        application=application,
+        source=source,
+        context_length=engine.context_length,
+        aliases=args.aliases,
+        max_rank=engine.max_rank,
+        hidden_size=engine.hidden_size,
+        modules=engine.linear_layers() if engine.max_rank else {},
+    )
 
 
 class LLM:
@@ -59,21 +94,11 @@ class LLM:
 
         self._platform = platform = await open_platform()
         source = resolve(args.source)
-        engine = await Engine.start(args.name, source, args.engine | FIXED)
+        engine = await Engine.start(args.name, source, engine_options(args.engine))
         self._engine = engine
         self._capacity = args.max_queue
         context = serve.get_replica_context()
-        self._model = BaseModel(
-            name=args.name,
-            kind=ModelKind.LLM,
-            application=context.app_name,
-            source=str(engine.model),
-            context_length=engine.context_length,
-            aliases=args.aliases,
-            max_rank=engine.max_rank,
-            hidden_size=engine.hidden_size,
-            modules=engine.linear_layers() if engine.max_rank else {},
-        )
+        self._model = base_model(args, context.app_name, source, engine)
         await BaseModels(platform.database).register(self._model)
         self._reconciler = AdapterReconciler(
             args.name,

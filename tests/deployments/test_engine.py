@@ -10,9 +10,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
+from vllm.multimodal.media.connector import MediaConnector
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from deployments.engine import Engine, _dead
+from deployments.engine import Engine, _arguments, _dead
+from deployments.llm import engine_options
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -68,3 +70,22 @@ async def test_a_dead_engine_is_a_503_in_openais_shape(tmp_path: Path) -> None:
     assert (once.status_code, once.json()["error"]["code"]) == (500, 500)
     assert dead.status_code == 503
     assert dead.json()["error"]["message"].startswith("EngineCore encountered an issue")
+
+
+@pytest.mark.parametrize("given", [{}, {"allowed_media_domains": []}])
+@pytest.mark.parametrize("url", ["http://169.254.169.254/", "https://example.com/", "file:///etc"])
+def test_no_url_of_a_caller_is_opened(given: dict[str, Any], url: str) -> None:
+    arguments = _arguments("budgie", "/weights", engine_options(given))
+    media = MediaConnector(
+        allowed_local_media_path=arguments.allowed_local_media_path,
+        allowed_media_domains=arguments.allowed_media_domains,
+        connection=None,  # type: ignore[arg-type]  # nothing is to be fetched
+    )
+    with pytest.raises((ValueError, RuntimeError), match=r"allowed domains|local files"):
+        media.load_from_url(url, SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_the_configuration_may_allow_domains() -> None:
+    arguments = _arguments("b", "/w", engine_options({"allowed_media_domains": ["example.com"]}))
+    assert arguments.allowed_media_domains == ["example.com"]
+    assert arguments.trust_remote_code is False
