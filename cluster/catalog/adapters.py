@@ -35,12 +35,20 @@ Fence = Callable[[AsyncSession], Awaitable[None]]
 
 
 def engine_name(name: str, digest: str) -> str:
-    """What the engine calls an adapter: new weights have a new name, so no cache can be stale."""
-    return f"{name}@{short(digest)}"
+    """What the engine calls an adapter: new weights have a new name, so no cache can be stale.
+
+    Organizations that have the same name for equal weights share what the engine holds.
+    """
+    return f"{name}@{distinct(digest)}"
+
+
+def distinct(digest: str) -> str:
+    """As much of a digest as nobody can find other weights for: 128 bits."""
+    return digest[:32]
 
 
 def short(digest: str) -> str:
-    """The part of a digest that names show."""
+    """As much of a digest as people are shown."""
     return digest[:12]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cluster.catalog.adapters import short
+from cluster.catalog.adapters import distinct
 from cluster.catalog.lifecycle import WANTED
 from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from cluster.settings import Settings
@@ -41,7 +41,7 @@ class Policy:
         return all(
             row.state not in WANTED
             and moment - row.updated_at >= self.retired_adapter
-            and short(row.digest) not in digests
+            and distinct(row.digest) not in digests
             for row in sharing
         )
 

@@ -125,3 +125,13 @@ async def test_a_folder_that_is_gone_is_a_failure_with_a_reason(parts) -> None: 
     for _ in range(3):
         await reconciler.step()
     assert "adapters/no/thing" in reconciler.failures[engine_name("a", "1" * 64)]
+
+
+async def test_equal_names_whose_digests_begin_alike_are_two_adapters(parts) -> None:  # type: ignore[no-untyped-def]
+    engine, wanted, reconciler = parts
+    uri, alike = wanted.rows[0].uri, "1" * 12
+    wanted.rows = [
+        SimpleNamespace(name="bot", digest=alike + rest * 52, uri=uri) for rest in ("2", "3")
+    ]
+    await reconciler.step()
+    assert len(engine.loaded) == len(reconciler.loaded) == 2

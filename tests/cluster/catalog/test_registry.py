@@ -93,7 +93,7 @@ async def test_an_adapter_is_published_once_every_replica_holds_it(
     assert await shop.state(adapter) == (AdapterState.PUBLISHED, 2, 2)
     await shop.catalog.refresh()
     route = shop.catalog.resolve(shop.organization, "bot")
-    assert route.engine_model == f"bot@{adapter.digest[:12]}"
+    assert route.engine_model == f"bot@{adapter.digest[:32]}"
     assert public_name(route.engine_model) == "bot"
     assert shop.catalog.resolve(shop.organization, route.engine_model) == route
     assert not await shop.publisher.step(), "nothing more to do"
