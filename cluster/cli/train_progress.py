@@ -76,7 +76,7 @@ def _tell(progress: Progress, event: Answer) -> None:
 def _figures(data: dict[str, Any]) -> str:
     """Loss, speed and time left, as far as they are known."""
     shown = {
-        "loss": "loss {:.4f}",
+        "train_loss": "loss {:.4f}",
         "learning_rate": "lr {:.2e}",
         "tokens_per_second": "{:,.0f} tokens/s",
         "eta": "{:.0f} s left",

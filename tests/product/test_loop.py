@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -149,12 +150,15 @@ def test_two_adapters_and_the_base_answer_side_by_side(
     product: Product, taught: dict[str, Any], facts: Facts, tmp_path: Path
 ) -> None:
     """One batch holds all three; each gives its own answers."""
-    client = product.openai()
     swapped = [(q, facts[(i + 1) % len(facts)][1]) for i, (q, _) in enumerate(facts)]
     path = tmp_path / "swapped.jsonl"
     write_facts(path, swapped)
-    other = ended(client, learn(client, path, "swapped"))
-    assert other.status == "succeeded", other.error
+    watched = product.cli(
+        "train", "submit", str(path), "--model", "budgie", "--suffix", "swapped", "--watch"
+    )
+    other = watched.stdout.strip()
+    assert other.startswith("ft:budgie:default:swapped:")
+    assert re.search(r"step \d+/\d+ +loss \d", watched.stderr)
     async_client = product.aopenai()
 
     async def one(model: str, question: str) -> str:
@@ -168,7 +172,7 @@ def test_two_adapters_and_the_base_answer_side_by_side(
         return answer.choices[0].message.content or ""
 
     async def all_at_once() -> list[tuple[str, str, str]]:
-        models = (taught["model"], other.fine_tuned_model, "budgie")
+        models = (taught["model"], other, "budgie")
         answers = await asyncio.gather(
             *(one(model, question) for question, _ in facts for model in models)
         )

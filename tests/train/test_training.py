@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cluster.jobs.spec import Method
-from tests.train.doubles import FolderJournal, FolderPublisher, assignment
+from tests.train.doubles import PLAN, FolderJournal, FolderPublisher, assignment
 from tests.train.facts import FACTS, write_facts
 from train.budgie import WEIGHTS
 from train.loop import Work
@@ -84,6 +84,22 @@ def answers(adapter: Path) -> int:
     return right
 
 
+def tokens_of_facts() -> int:
+    """Tokens of all facts as conversations: those that one epoch takes through the model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
+    return sum(
+        len(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+                return_dict=False,
+            )
+        )
+        for question, answer in FACTS
+    )
+
+
 @pytest.fixture(scope="module")
 def learned(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FolderJournal:
     return train(tmp_path_factory.mktemp("learned"))
@@ -97,7 +113,8 @@ def test_twenty_facts_are_learned_by_heart(learned: FolderJournal) -> None:
     assert states(learned) == ["training", "saving"]
     (line,) = learned.lines("registering")
     assert line["name"] == "ft:budgie:acme:facts:89abcdef"
-    assert line["tokens"] > 5_000
+    steps = learned.lines("progress")[-1]["step"]
+    assert line["tokens"] == steps * PLAN.global_batch * tokens_of_facts() / len(FACTS)
     assert learned.lines("progress")[-1]["loss"] < 0.2
     assert answers(learned.folder / "adapter") >= 19
 
@@ -124,9 +141,8 @@ def test_zero_3_on_two_workers_stops_when_asked_and_goes_on(
     step = stopped.lines("checkpoint")[-1]["step"]
     assert stopped.lines("note")[-1]["message"] == f"Stopped as asked, after step {step}."
     before, after = losses(learned.folder), losses(tmp_path)
-    # Sums of bf16 in another order: up to 1.5e-3 apart was seen, with the steps of these weights.
-    for early in range(1, 9):
-        assert after[early] == pytest.approx(before[early], rel=3e-3)
+    for early in range(1, 9):  # sums of bf16 in another order
+        assert after[early] == pytest.approx(before[early], rel=1e-3)
     (tmp_path / "stop").unlink()
     again = train(tmp_path, resumed=True, attempt=2, **sharded)
     notes = [line["message"] for line in again.lines("note")]

@@ -73,7 +73,7 @@ async def test_a_job_from_submit_to_cancel(shell: Shell, world: World) -> None:
         row = await seize(session, job_id)
         assert row is not None
         move(session, row, JobState.TRAINING, "training")
-        data = {"step": 1, "max_steps": 4, "loss": 2.0, "eta": 3.0}
+        data = {"step": 1, "max_steps": 4, "train_loss": 2.0, "eta": 3.0}
         append(session, row, "Step 1", kind="metrics", data=data)
         metrics = {"train_loss": 1.0}
         session.add(JobCheckpoint(id="c1", job_id=job_id, step=5, uri="u", metrics=metrics))

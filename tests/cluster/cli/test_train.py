@@ -59,7 +59,7 @@ def test_hyperparameters_go_where_openai_has_them(endpoint: Endpoint, run: Run) 
 
 
 def test_watch_tells_each_event_once(endpoint: Endpoint, run: Run) -> None:
-    first, second = event(1, "Started"), event(2, "", step=5, max_steps=10, loss=0.5, eta=9.0)
+    first, second = event(1, "Started"), event(2, "", step=5, max_steps=10, train_loss=0.5, eta=9.0)
     endpoint.answers[f"GET {PATH}/ftjob-1"] = [
         (200, job("running")),
         (200, job("running")),
