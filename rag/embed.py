@@ -52,7 +52,10 @@ class EmbeddingModel:
     @property
     def vocabulary(self) -> int:
         """Tokens that the model knows: numbers from 0 up to, not including, this."""
-        return len(self._counter)
+        known = len(self._counter)
+        # Some tokenizers have had tokens added for which there are no weights.
+        embeddings = self._model[0].auto_model.get_input_embeddings()
+        return min(known, int(embeddings.num_embeddings))
 
     def count(self, texts: Sequence[Text]) -> list[int]:
         """Tokens of each text, with the model's own marks, uncut."""

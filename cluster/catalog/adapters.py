@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -119,7 +120,8 @@ class AdapterRegistry:
             try:
                 kept = await self._keep(row, blob, fence)
             except BaseException:
-                with anyio.CancelScope(shield=True):
+                # The first error is what the caller has to know.
+                with anyio.CancelScope(shield=True), contextlib.suppress(Unavailable):
                     await self._release(blob)
                 raise
             if kept is not None:
@@ -148,7 +150,8 @@ class AdapterRegistry:
                 return row
             except IntegrityError:
                 existing = await self._live(row.organization_id, row.name)
-                assert existing is not None, "the unique index refused a name that nobody holds"
+                if existing is None:  # who had the name has just lost it
+                    return None
         if existing.digest != blob.sha256 or existing.base_model != row.base_model:
             raise Conflict(
                 f"The name {row.name!r} belongs to other weights "

@@ -60,7 +60,8 @@ class Runs:
         """Do what `job` needs now. Raises Unavailable where the cluster does not answer."""
         submission, state = job.submission_id, JobState(job.state)
         assert submission is not None
-        if state in HELD and self._too_long(job):
+        # With an adapter the training is done: its publication has a patience of its own.
+        if state in HELD and job.adapter_id is None and self._too_long(job):
             await self._time_out(job)
             state = JobState.TIMED_OUT
         leaving = state not in HELD
@@ -108,7 +109,7 @@ class Runs:
         message = f"Stopped at the time limit of {self._settings.train_timeout:.0f} s."
         async with self._transaction() as session:
             row = await seize(session, job.id, attempt=job.attempt, states=HELD)
-            if row is None:
+            if row is None or row.adapter_id is not None:
                 return
             fail(session, row, "timed_out", message, state=JobState.TIMED_OUT)
 

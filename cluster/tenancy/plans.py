@@ -37,6 +37,8 @@ class Plans:
         It thereby leaves a plan that it shares for one of its own. Raises NotFound, and
         InvalidRequest for a number out of range.
         """
+        if not changes:
+            return await self.of(organization_id)
         async with self._database.begin() as session:
             await take_turns(session, organization_id)  # two changes at once are both kept
             organization = await _organization(session, organization_id)

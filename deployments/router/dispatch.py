@@ -57,7 +57,8 @@ class Dispatch:
             with ExitStack() as attempt:
                 attempt.callback(self._pool.take(replica))
                 # From here the engine works for the caller, who may leave before its counts come.
-                exchange.usage.prompt = exchange.prompt_estimate
+                most = exchange.prompts * route.base.context_length
+                exchange.usage.prompt = min(exchange.prompt_estimate, most)
                 try:
                     answer = await self._ask(address, exchange, headers, body, attempt)
                     fault = await _fault(answer, exchange)
@@ -66,15 +67,21 @@ class Dispatch:
                         exchange.answer = answer
                         return
                     told = fault
-                    failures += 1
+                    # It may be the request that ends engines: it gets one more, not all of them.
+                    failures = max(failures + 1, self._retries)
                     # An answer is at hand: others are tried, but nobody is waited for.
                     deadline = time.monotonic()
                 except ConnectionLost:
                     failures += 1
                     if told is None:
                         deadline = time.monotonic() + self._pool.wait
-                except OSError:
-                    pass  # nobody heard the request, so it may be sent anew until the deadline
+                except OSError as error:
+                    # Nobody heard the request, so it may be sent anew until the deadline.
+                    if time.monotonic() >= deadline:
+                        exchange.usage.prompt = 0
+                        raise told or Unavailable(
+                            f"No replica of {route.base.name!r} can be reached.", retry_after=5.0
+                        ) from error
             exchange.usage.prompt = 0
             passed[replica.id] = self._pool.suspect(replica)
             self._upstreams.forget(address)

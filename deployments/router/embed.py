@@ -124,7 +124,8 @@ class Embed:
                     f"{route.base.context_length}.",
                     param="input",
                 )
-            highest = max((token for token in texts[index] if isinstance(token, int)), default=0)
+            text = texts[index]
+            highest = max(text, default=0) if isinstance(text, list) else 0
             if highest >= vocabulary:
                 raise InvalidRequest(
                     f"input[{index}] has the token {highest}; {route.name!r} has 0 to "

@@ -61,6 +61,7 @@ class Exchange:
     model: str = ""
     stream: bool = False
     usage_wanted: bool = False
+    prompts: int = 1
     prompt_estimate: int = 0
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0

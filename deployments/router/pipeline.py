@@ -11,7 +11,7 @@ from typing import Protocol
 from cluster.errors import Internal, LorikeetError, TimedOut
 from cluster.tenancy.admission import LimitReached
 from deployments.router.dialects.openai.errors import render, render_event
-from deployments.router.exchange import ClientGone, Exchange
+from deployments.router.exchange import ClientGone, Exchange, Usage
 from deployments.router.quotas import quota_headers
 from deployments.router.settle import Settle
 
@@ -50,6 +50,8 @@ class Pipeline:
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
         except TimeoutError:
+            if exchange.first_token_at is None:
+                exchange.usage = Usage()
             failure = TimedOut(f"The request took more than {self._timeout:g} s.")
         except LorikeetError as error:
             failure = error

@@ -37,6 +37,7 @@ class Stream:
             else:
                 await self._whole(exchange)
         except ConnectionLost:
+            exchange.usage.prompt = 0  # what was delivered counts, a prompt that we lost does not
             raise UpstreamFailed("The replica was lost before the answer was whole.") from None
 
     async def _whole(self, exchange: Exchange) -> None:

@@ -62,11 +62,10 @@ class ParseInference:
         exchange.model = model(body)
         self._refuse_unknown(exchange.endpoint, body)
         exchange.stream = boolean(body, "stream")
-        prompts = 1
         if exchange.endpoint == "/v1/chat/completions":
             _messages(body)
         else:
-            prompts = _prompts(body)
+            exchange.prompts = _prompts(body)
         options = body.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest(
@@ -81,7 +80,7 @@ class ParseInference:
         exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
         exchange.reserve = exchange.prompt_estimate
         if isinstance(bound, int):
-            exchange.reserve += max(0, bound) * answers * prompts
+            exchange.reserve += max(0, bound) * answers * exchange.prompts
 
     def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
         known = next(
