@@ -12,9 +12,10 @@ from typing import Protocol
 import anyio.to_thread
 from redis.asyncio import Redis
 
-from cluster.catalog.adapters import AdapterRegistry, engine_name
+from cluster.catalog.adapters import FOLDER, AdapterRegistry, engine_name
 from cluster.errors import LorikeetError, Unavailable
 from cluster.store.artifacts import Artifacts
+from cluster.store.copies import MARK_EVERY, mark, remove_unused
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
 from cluster.waiting import happens
@@ -27,6 +28,8 @@ BACKOFF = 0.5
 """Seconds before the second attempt; doubled for each further one, up to `LONGEST`."""
 LONGEST = 60.0
 POLL = 5.0
+PATIENCE = 60.0
+"""Seconds for which a starting replica waits for an artifact store that is away."""
 
 
 class LoadFailed(Exception):
@@ -47,6 +50,8 @@ class _Attempts:
     made: int
     again_at: float
     reason: str
+    away: bool
+    """Whether the last attempt did not reach the artifact store."""
 
 
 class AdapterReconciler:
@@ -68,6 +73,7 @@ class AdapterReconciler:
         self._loaded: dict[str, str] = {}
         """The URI of each adapter in the engine, by the engine's name of it."""
         self._attempts: dict[str, _Attempts] = {}
+        self._mark_at = time.monotonic() + MARK_EVERY
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -80,14 +86,27 @@ class AdapterReconciler:
         return {n: a.reason for n, a in self._attempts.items() if a.made >= ATTEMPTS}
 
     async def replay(self) -> None:
-        """Step until each adapter is loaded, or its first attempts have failed."""
+        """Step until each adapter is loaded, or its first attempts have failed.
+
+        Raises Unavailable if one could not be tried because the artifact store stayed away: a
+        replica that lacks adapters must not take the place of one that holds them. So without the
+        store no replica starts whose adapters the node has no copies of, not even a first one.
+        """
         await self.step()
-        while any(0 < a.made < ATTEMPTS for a in self._attempts.values()):
+        until = time.monotonic() + PATIENCE
+        while waiting := [a for a in self._attempts.values() if a.made < ATTEMPTS]:
+            away = [a.reason for a in waiting if a.away]
+            if away and time.monotonic() >= until:
+                raise Unavailable(away[0])
             await asyncio.sleep(self.pause)
             await self.step()
+        await self._remove_copies()
 
     async def step(self) -> bool:
         """One comparison of wish and truth. Returns whether anything changed."""
+        if time.monotonic() >= self._mark_at:
+            await anyio.to_thread.run_sync(mark, set(self._loaded.values()), self._cache)
+            self._mark_at = time.monotonic() + MARK_EVERY
         wanted = {
             engine_name(row.name, row.digest): row.uri
             for row in await self._registry.wanted(self._base_model)
@@ -95,11 +114,9 @@ class AdapterReconciler:
         changed = False
         for name in self._loaded.keys() - wanted.keys():
             await self._host.unload(name)
-            uri = self._loaded.pop(name)
+            # Its copy stays: for a request in flight the engine may read it once more.
+            del self._loaded[name]
             changed = True
-            if uri not in wanted.values():
-                forget = self._artifacts.forget_folder
-                await anyio.to_thread.run_sync(forget, uri, self._cache)
         for name in self._attempts.keys() - wanted.keys():
             del self._attempts[name]
             changed = True
@@ -119,19 +136,26 @@ class AdapterReconciler:
         except Unavailable as error:
             # No fault of the adapter's: it does not count as failed, and others are still tried.
             made = self._attempts[name].made if name in self._attempts else 0
-            self._attempts[name] = _Attempts(made, time.monotonic() + POLL, str(error))
+            self._attempts[name] = _Attempts(made, time.monotonic() + POLL, str(error), True)
             log.warning("adapter %s waits: %s", name, error)
             return False
         except (LoadFailed, OSError) as error:
             made = self._attempts[name].made + 1 if name in self._attempts else 1
             wait = min(LONGEST, BACKOFF * 2 ** min(made - 1, 16))
-            self._attempts[name] = _Attempts(made, time.monotonic() + wait, str(error))
+            self._attempts[name] = _Attempts(made, time.monotonic() + wait, str(error), False)
             log.warning("adapter %s, attempt %d, again in %.1f s: %s", name, made, wait, error)
             return made >= ATTEMPTS
         self._attempts.pop(name, None)
         self._loaded[name] = uri
         log.info("adapter %s loaded", name)
         return True
+
+    async def _remove_copies(self) -> None:
+        try:
+            wanted = {row.uri for row in await self._registry.wanted()}
+            await anyio.to_thread.run_sync(remove_unused, FOLDER, wanted, self._cache)
+        except (LorikeetError, OSError) as error:
+            log.warning("unused copies of adapters stay: %s", error)
 
     @property
     def pause(self) -> float:
@@ -150,8 +174,10 @@ async def reconcile(reconciler: AdapterReconciler, redis: Redis, changed: asynci
             try:
                 if await reconciler.step():
                     changed.set()
+                pause = reconciler.pause
             except LorikeetError as error:
                 log.warning("adapters not compared with the registry: %s", error)
-            await happens(changes, reconciler.pause)
+                pause = POLL  # attempts that were due still are: the next step would come at once
+            await happens(changes, pause)
     finally:
         listener.cancel()

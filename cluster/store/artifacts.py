@@ -139,7 +139,9 @@ class Artifacts:
                 raise FileNotFoundError(f"{uri} is not in the artifact store")
             return here
         target = cache / uri
-        if not target.exists():
+        try:
+            os.utime(target)  # a mark that it is in use, see `copies`
+        except FileNotFoundError:
             temporary = target.with_name(f"{INCOMING}{secrets.token_hex(8)}")
             temporary.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -149,13 +151,6 @@ class Artifacts:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return target
-
-    def forget_folder(self, uri: str, cache: Path) -> None:
-        """Remove the copy in `cache`, if there is one."""
-        leaving = cache / f"{OUTGOING}{secrets.token_hex(8)}"
-        with contextlib.suppress(FileNotFoundError):
-            (cache / uri).rename(leaving)  # at once: half a copy must not be found by its name
-            shutil.rmtree(leaving, ignore_errors=True)
 
     def read(self, uri: str) -> Iterator[bytes]:
         """The bytes of `uri`, a chunk at a time. Raises FileNotFoundError."""

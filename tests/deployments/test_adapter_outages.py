@@ -1,46 +1,171 @@
-"""The reconciler while the artifact store is away."""
+"""The reconciler while the artifact store or the database is away, and the copies it leaves."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from cluster.catalog.adapters import engine_name
 from cluster.errors import Unavailable
 from cluster.store.artifacts import Artifacts
+from cluster.store.copies import UNUSED_AFTER
 from deployments import adapters
-from deployments.adapters import ATTEMPTS, AdapterReconciler
+from deployments.adapters import ATTEMPTS, AdapterReconciler, LoadFailed, reconcile
 from tests.deployments.test_adapters import Engine, Wanted
 
 
 class Store(Artifacts):
-    away = False
+    away = 0
+    """So many times it does not answer."""
 
     def fetch_folder(self, uri: str, cache: Path) -> Path:
-        if self.away:
+        if self.away > 0:
+            self.away -= 1
             raise Unavailable("The artifact store does not answer.")
         return super().fetch_folder(uri, cache)
 
 
-async def test_an_outage_is_waited_out_and_a_copy_goes_with_its_adapter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Parts:
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(f"memory://{folder.name}")
+        self.engine, self.wanted, self.cache = Engine(), Wanted(), folder / "cache"
+        source = folder / "source"
+        source.mkdir()
+        (source / "weights").write_text("w")
+        self.uri = self.store.put_folder("adapters", source).uri
+        self.wanted.rows = [SimpleNamespace(name="a", digest="1" * 64, uri=self.uri)]
+        self.reconciler = self.replica(self.engine)
+
+    def replica(self, engine: Engine) -> AdapterReconciler:
+        return AdapterReconciler("budgie", engine, self.wanted, self.store, self.cache)  # type: ignore[arg-type]
+
+    def age(self) -> None:
+        then = time.time() - UNUSED_AFTER - 60
+        os.utime(self.cache / self.uri, (then, then))
+
+    @property
+    def copied(self) -> bool:
+        return (self.cache / self.uri / "weights").exists()
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(adapters, "POLL", 0.0)
-    store, engine, wanted = Store(f"memory://{tmp_path.name}"), Engine(), Wanted()
-    source, cache = tmp_path / "source", tmp_path / "cache"
-    source.mkdir()
-    (source / "weights").write_text("w")
-    blob = store.put_folder("adapters", source)
-    wanted.rows = [SimpleNamespace(name="a", digest="1" * 12, uri=blob.uri)]
-    reconciler = AdapterReconciler("budgie", engine, wanted, store, cache)  # type: ignore[arg-type]
-    store.away = True
+    monkeypatch.setattr(adapters, "BACKOFF", 0.0)
+    return Parts(tmp_path)
+
+
+async def test_an_outage_of_the_store_is_waited_out(parts: Parts) -> None:
+    parts.store.away = 2 * ATTEMPTS
     for _ in range(2 * ATTEMPTS):
-        assert not await reconciler.step()
-    assert reconciler.failures == {}
-    store.away = False
-    assert await reconciler.step()
-    assert (cache / blob.uri / "weights").exists()
-    wanted.rows = []
-    assert await reconciler.step()
-    assert not (cache / blob.uri).exists()
+        assert not await parts.reconciler.step()
+    assert parts.reconciler.failures == {}
+    assert await parts.reconciler.step()
+    assert parts.copied
+
+
+async def test_an_adapter_leaves_its_copy_to_requests_in_flight(parts: Parts) -> None:
+    await parts.reconciler.replay()
+    parts.wanted.rows = []
+    assert await parts.reconciler.step()
+    assert parts.engine.loaded == {}
+    assert parts.copied
+
+
+async def test_a_start_removes_copies_that_nobody_has_used_for_long(parts: Parts) -> None:
+    await parts.reconciler.replay()
+    parts.wanted.rows = []
+    await parts.replica(Engine()).replay()
+    assert parts.copied, "another replica may use it"
+    parts.age()
+    await parts.replica(Engine()).replay()
+    assert not parts.copied
+
+
+async def test_a_replica_marks_what_it_holds(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters, "MARK_EVERY", 0.0)
+    replica = parts.replica(parts.engine)
+    await replica.replay()
+    parts.age()
+    parts.wanted.rows = []
+    await replica.step()
+    await parts.replica(Engine()).replay()
+    assert parts.copied
+
+
+async def test_copies_that_cannot_be_removed_do_not_hinder_a_start(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(adapters, "remove_unused", refuse)
+    await parts.reconciler.replay()
+    assert len(parts.reconciler.loaded) == 1
+
+
+async def test_a_start_waits_for_the_store(parts: Parts) -> None:
+    parts.store.away = 5
+    await parts.reconciler.replay()
+    assert len(parts.reconciler.loaded) == 1
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+async def test_a_start_without_the_store_fails(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    monkeypatch.setattr(adapters, "PATIENCE", 0.05)
+    load = parts.engine.load
+
+    async def refuse_then_away(name: str, folder: Path) -> None:
+        parts.store.away = 1 << 30
+        await load(name, folder)
+
+    monkeypatch.setattr(parts.engine, "load", refuse_then_away)
+    parts.store.away = 0 if refused else 1 << 30
+    parts.engine.refuse[engine_name("a", "1" * 64)] = refused
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="artifact store"):
+            await parts.reconciler.replay()
+
+
+async def test_an_engine_that_refuses_does_not_fail_a_start(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "PATIENCE", 0.0)
+
+    async def refuse(name: str, folder: Path) -> None:
+        raise LoadFailed("no")
+
+    monkeypatch.setattr(parts.engine, "load", refuse)
+    await parts.reconciler.replay()
+    assert len(parts.reconciler.failures) == 1
+
+
+async def test_without_the_database_steps_come_no_faster(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.store.away = 1 << 30
+    await parts.reconciler.step()
+    monkeypatch.setattr(adapters, "POLL", 1.0)
+    steps = 0
+
+    async def away(base_model: str | None = None) -> list[SimpleNamespace]:
+        nonlocal steps
+        steps += 1
+        raise Unavailable("The database does not answer.")
+
+    async def silent(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(parts.wanted, "wanted", away)
+    monkeypatch.setattr(adapters, "listen", silent)
+    task = asyncio.create_task(reconcile(parts.reconciler, None, asyncio.Event()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.3)
+    task.cancel()
+    assert steps == 1

@@ -35,7 +35,7 @@ class Wanted:
     def __init__(self) -> None:
         self.rows: list[SimpleNamespace] = []
 
-    async def wanted(self, base_model: str) -> list[SimpleNamespace]:
+    async def wanted(self, base_model: str | None = None) -> list[SimpleNamespace]:
         return self.rows
 
 

@@ -79,16 +79,3 @@ def test_half_a_folder_on_an_object_store_is_completed(tmp_path: Path) -> None:
     assert not store.holds(blob)
     assert store.put_folder("adapters", tmp_path) == blob
     assert store.holds(blob)
-
-
-def test_a_copy_is_forgotten(tmp_path: Path) -> None:
-    store, cache = Artifacts(f"memory://{tmp_path.name}"), tmp_path / "cache"
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "a").write_text("a")
-    blob = store.put_folder("adapters", source)
-    assert (store.fetch_folder(blob.uri, cache) / "a").read_text() == "a"
-    store.forget_folder(blob.uri, cache)
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
-    store.forget_folder(blob.uri, cache)
-    assert (store.fetch_folder(blob.uri, cache) / "a").read_text() == "a"
