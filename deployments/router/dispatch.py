@@ -44,7 +44,7 @@ class Dispatch:
         passed: dict[str, float] = {}
         told: LorikeetError | None = None
         failures = 0
-        deadline = time.monotonic() + self._pool.wait
+        unheard_until = deadline = time.monotonic() + self._pool.wait
         while failures <= self._retries:
             try:
                 replica = await self._pool.pick(
@@ -76,8 +76,8 @@ class Dispatch:
                     if told is None:
                         deadline = time.monotonic() + self._pool.wait
                 except OSError as error:
-                    # Nobody heard the request, so it may be sent anew until the deadline.
-                    if time.monotonic() >= deadline:
+                    # Nobody heard the request, so it may be sent anew, for as long as one waits.
+                    if time.monotonic() >= unheard_until:
                         exchange.usage.prompt = 0
                         raise told or Unavailable(
                             f"No replica of {route.base.name!r} can be reached.", retry_after=5.0

@@ -42,11 +42,7 @@ class Stream:
 
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"
-        try:
-            body = exchange.first + await exchange.answer.read_all()
-        except ConnectionLost:
-            exchange.usage = Usage()  # nobody pays for an answer that we lost
-            raise
+        body = exchange.first + await exchange.answer.read_all()
         exchange.usage = counts(orjson.loads(body).get("usage"))
         length = (b"content-length", str(len(body)).encode())
         await exchange.start(200, [JSON, length])

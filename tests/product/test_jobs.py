@@ -35,17 +35,17 @@ def test_a_job_is_cancelled_before_and_while_it_trains(product: Product, facts_f
     assert client.fine_tuning.jobs.retrieve(running).status == "cancelled"
 
 
-def test_a_killed_driver_is_noticed_and_the_job_succeeds(
-    product: Product, facts_file: Path, facts: Facts
+@pytest.mark.parametrize("process", ["train.run --job {job_id}", "RayTrainWorker"])
+def test_a_killed_process_is_noticed_and_the_job_succeeds(
+    product: Product, facts_file: Path, facts: Facts, process: str
 ) -> None:
-    """What a caller sees: the job goes on from its last checkpoint under a new driver."""
+    """What a caller sees when a driver or a worker dies: the job goes on from its checkpoint."""
     client = product.openai()
-    job_id = learn(client, facts_file, "driver", hyperparameters=LONG)
+    job_id = learn(client, facts_file, "killed", hyperparameters=LONG)
     wait_for(lambda: steps(client, job_id) >= 25, "step 25", 300)
-    drivers = product.processes(f"train.run --job {job_id}")
-    assert drivers, "the driver runs"
-    for driver in drivers:
-        kill(driver.pid)
+    running = product.processes(process.format(job_id=job_id))
+    assert running
+    kill(running[0].pid)
     job = ended(client, job_id)
     assert job.status == "succeeded", job.error
     assert recalled(client, job.fine_tuned_model, facts) >= 19

@@ -232,21 +232,6 @@ def test_a_killed_router_comes_back(product: Product) -> None:
     assert old.pid not in successors
 
 
-def test_a_killed_training_worker_resumes_and_the_job_succeeds(
-    product: Product, facts_file: Path, facts: Facts
-) -> None:
-    """What a caller sees: the job goes on from its last checkpoint and ends as if nothing was."""
-    client = product.openai()
-    job_id = learn(client, facts_file, "killed", hyperparameters=LONG)
-    wait_for(lambda: steps(client, job_id) >= 25, "step 25", 300)
-    workers = product.processes("RayTrainWorker")
-    assert workers, "a training worker runs"
-    kill(workers[0].pid)
-    job = ended(client, job_id)
-    assert job.status == "succeeded", job.error
-    assert recalled(client, job.fine_tuned_model, facts) >= 19
-
-
 def test_everything_answers_again_after_a_full_restart(
     product: Product, taught: dict[str, Any], facts_file: Path, facts: Facts
 ) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from cluster.jobs.transition import move, seize
 from cluster.settings import Settings
 from cluster.store.schema import Adapter, Job, JobEvent
 from cluster.store.sql import Database
+from tests.cluster.doom import Crash, Doom, DoomedDatabase
 from tests.cluster.jobs.world import FakeRunner, World, make_world
 
 S = JobState
@@ -34,33 +34,6 @@ NEXT = {
     S.EVALUATING: S.SAVING,
     S.SAVING: S.REGISTERING,
 }
-
-
-class Crash(BaseException):
-    """The supervisor's process is gone."""
-
-
-class Doom:
-    """Counts down over transactions and calls of the cluster; at zero the process dies."""
-
-    def __init__(self) -> None:
-        self.left = -1
-
-    def tick(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Crash
-
-
-class DoomedDatabase(Database):
-    doom: Doom
-
-    @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncSession]:
-        async with super().begin() as session:
-            yield session
-            self.doom.tick()
-        self.doom.tick()
 
 
 class DoomedRunner(FakeRunner):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.adapters import AdapterRegistry, engine_name
 from cluster.catalog.base_models import BaseModels
@@ -28,6 +27,7 @@ from cluster.store.leftovers import remove_leftovers
 from cluster.store.schema import Adapter, Job, JobCheckpoint, now
 from cluster.store.sql import Database
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
+from tests.cluster.doom import Crash, Doom, DoomedDatabase
 from tests.cluster.jobs.world import World
 
 HOUR = timedelta(hours=1)
@@ -200,31 +200,6 @@ async def test_a_job_whose_process_may_still_write_keeps_its_folder(attic: Attic
     async with attic.world.database.begin() as session:
         await session.execute(update(Job).where(Job.id == job.id).values(submission_id="s"))
     assert await attic.sweep(25 * HOUR).step() == []
-
-
-class Crash(BaseException):
-    """The supervisor's process is gone."""
-
-
-class Doom:
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def tick(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Crash
-
-
-class DoomedDatabase(Database):
-    doom: Doom
-
-    @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncSession]:
-        async with super().begin() as session:
-            yield session
-            self.doom.tick()
-        self.doom.tick()
 
 
 class DoomedArtifacts(Artifacts):

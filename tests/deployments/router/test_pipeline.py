@@ -89,6 +89,14 @@ async def test_an_engine_that_died_is_passed_over(rig: Rig, status: int, stream:
     assert (len(dead.requests), len(good.requests)) == (1, 3)
 
 
+async def test_after_a_fault_others_are_tried_though_one_is_out_of_reach(rig: Rig) -> None:
+    dead, gone = await rig.add_engine(), await rig.add_engine(running=1)
+    await rig.add_engine(running=2)
+    dead.behaviour = Behaviour(status=500, error=DEAD)
+    await gone.stop()
+    assert (await rig.post(CHAT)).status == 200
+
+
 async def test_the_last_answer_is_given_when_every_engine_fails(rig: Rig) -> None:
     rig.pool.wait = 30
     engines = [await rig.add_engine() for _ in range(2)]

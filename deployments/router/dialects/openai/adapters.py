@@ -20,6 +20,7 @@ from cluster.store.page import Order
 from cluster.store.schema import Adapter
 from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai.form import multipart, text, uploads
+from deployments.router.dialects.openai.listing import listing
 from deployments.router.services import Services, principal, services, trainer
 
 router = APIRouter(tags=["adapters"])
@@ -79,14 +80,7 @@ async def list_adapters(
     page = await at.platform.registry.page(
         who.organization_id, after=after, limit=limit, order=order
     )
-    data = [render(row) for row in page.items]
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": page.has_more,
-    }
+    return listing(page, render)
 
 
 @router.post("/v1/adapters", status_code=201, openapi_extra={"requestBody": BODY})

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from cluster.store.page import Order
 from cluster.store.schema import File
 from deployments.router.dialects.openai.form import chunks, multipart, text, uploads
+from deployments.router.dialects.openai.listing import listing
 from deployments.router.services import files, reader, trainer
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -48,14 +49,7 @@ async def list_files(
     page = await files(request).list(
         reader(request), after=after, limit=limit, order=order, purpose=purpose
     )
-    data = [render(row) for row in page.items]
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": page.has_more,
-    }
+    return listing(page, render)
 
 
 @router.get("/{file_id}")

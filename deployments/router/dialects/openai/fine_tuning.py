@@ -13,6 +13,7 @@ from deployments.router.dialects.openai.fine_tuning_shapes import (
     render_event,
     render_job,
 )
+from deployments.router.dialects.openai.listing import listing
 from deployments.router.services import jobs, reader, trainer
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
@@ -28,7 +29,7 @@ async def create(request: Request, body: CreateJob) -> dict[str, Any]:
 @router.get("")
 async def list_jobs(request: Request, after: str | None = None, limit: int = 20) -> dict[str, Any]:
     page = await jobs(request).list(reader(request), after=after, limit=limit)
-    return _list([render_job(job) for job in page.items], page.has_more)
+    return listing(page, render_job)
 
 
 @router.get("/{job_id}")
@@ -63,7 +64,7 @@ async def events(
     page = await jobs(request).events(
         reader(request), job_id, after=after, limit=limit, order=order
     )
-    return _list([render_event(event) for event in page.items], page.has_more)
+    return listing(page, render_event)
 
 
 @router.get("/{job_id}/checkpoints")
@@ -71,13 +72,4 @@ async def checkpoints(
     request: Request, job_id: str, after: str | None = None, limit: int = 10
 ) -> dict[str, Any]:
     page = await jobs(request).checkpoints(reader(request), job_id, after=after, limit=limit)
-    data = [render_checkpoint(checkpoint) for checkpoint in page.items]
-    ends = {
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-    }
-    return _list(data, page.has_more) | ends
-
-
-def _list(data: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
-    return {"object": "list", "data": data, "has_more": has_more}
+    return listing(page, render_checkpoint)

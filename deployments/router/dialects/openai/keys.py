@@ -12,6 +12,7 @@ from cluster.store.schema import ApiKey
 from cluster.tenancy.keys import MAX_LIST
 from cluster.tenancy.principal import Principal, Scope
 from deployments.router.dialects.openai.body import Body
+from deployments.router.dialects.openai.listing import listing
 from deployments.router.services import Services, principal, services
 
 router = APIRouter(tags=["keys"])
@@ -65,14 +66,7 @@ async def list_keys(
     """The newest first, the revoked ones too."""
     who.require(Scope.ADMIN)
     page = await at.keys.list(who.organization_id, after=after, limit=limit)
-    data = [render(row) for row in page.items]
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": page.has_more,
-    }
+    return listing(page, render)
 
 
 @router.delete("/v1/organization/keys/{key_id}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from openai import AsyncOpenAI
@@ -37,16 +37,23 @@ class Part:
 
 
 def app(world: World, who: Principal) -> FastAPI:
-    served = FastAPI()
     settings = world.settings.model_copy(update={"upload_max_bytes": 11 << 20})
     store = Files(world.database, world.artifacts, settings)
-    served.state.lorikeet = Part(store, world.jobs)
-    served.include_router(files.router)
-    served.include_router(fine_tuning.router)
+    return answering(Part(store, world.jobs), lambda _: who, files.router, fine_tuning.router)
+
+
+def answering(
+    services: object, caller: Callable[[Request], Principal], *routers: APIRouter
+) -> FastAPI:
+    """An app with these routes, and errors in the dialect's shape."""
+    served = FastAPI()
+    served.state.lorikeet = services
+    for router in routers:
+        served.include_router(router)
 
     @served.middleware("http")
     async def authenticate(request: Request, call_next):  # type: ignore[no-untyped-def]
-        request.state.principal = who
+        request.state.principal = caller(request)
         return await call_next(request)
 
     @served.exception_handler(LorikeetError)

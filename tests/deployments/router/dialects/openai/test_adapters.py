@@ -9,17 +9,16 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Request
 from redis.asyncio import Redis
 
 from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.base_models import BaseModels
-from cluster.errors import LorikeetError
-from cluster.tenancy.principal import Scope
-from deployments.router.dialects.openai import adapters, errors
+from cluster.tenancy.principal import Principal, Scope
+from deployments.router.dialects.openai import adapters
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 from tests.cluster.jobs.world import World
+from tests.deployments.router.dialects.openai.serving import answering
 
 FIELDS = {"name": "bot", "base_model": "budgie"}
 
@@ -33,24 +32,15 @@ def make_adapter(tmp_path: Path) -> AdapterMaker:
 async def http(world: World, redis: Redis) -> AsyncIterator[httpx.AsyncClient]:
     """`x-scope: inference` makes a caller who may not train."""
     await BaseModels(world.database).register(BASE)
-    app = FastAPI()
     settings = world.settings.model_copy(update={"upload_max_bytes": 1 << 20})
     registry = AdapterRegistry(world.database, world.artifacts, redis)
-    app.state.lorikeet = SimpleNamespace(
-        platform=SimpleNamespace(settings=settings, registry=registry)
-    )
-    app.include_router(adapters.router)
+    services = SimpleNamespace(platform=SimpleNamespace(settings=settings, registry=registry))
 
-    @app.middleware("http")
-    async def authenticate(request: Request, call_next):  # type: ignore[no-untyped-def]
+    def caller(request: Request) -> Principal:
         scopes = frozenset({Scope(request.headers.get("x-scope", "train"))})
-        request.state.principal = replace(world.ann, scopes=scopes)
-        return await call_next(request)
+        return replace(world.ann, scopes=scopes)
 
-    @app.exception_handler(LorikeetError)
-    async def known(request: Request, error: LorikeetError) -> JSONResponse:
-        return JSONResponse(errors.body(error), error.status)
-
+    app = answering(services, caller, adapters.router)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test"
     ) as client:

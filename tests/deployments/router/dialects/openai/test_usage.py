@@ -8,15 +8,13 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
-from cluster.errors import LorikeetError
 from cluster.store.schema import UsageEvent
 from cluster.tenancy.principal import Principal
-from deployments.router.dialects.openai import errors, usage
+from deployments.router.dialects.openai import usage
 from tests.cluster.jobs.world import World
+from tests.deployments.router.dialects.openai.serving import answering
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,25 +32,8 @@ def event(number: int, organization: str, started: datetime, **more: object) -> 
 
 
 def app(world: World, who: Principal) -> FastAPI:
-    served = FastAPI()
-    served.state.lorikeet = SimpleNamespace(platform=SimpleNamespace(database=world.database))
-    served.include_router(usage.router)
-
-    @served.middleware("http")
-    async def authenticate(request: Request, call_next):  # type: ignore[no-untyped-def]
-        request.state.principal = who
-        return await call_next(request)
-
-    @served.exception_handler(LorikeetError)
-    async def known(request: Request, error: LorikeetError) -> JSONResponse:
-        return JSONResponse(errors.body(error), error.status)
-
-    @served.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = errors.from_validation(error.errors())
-        return JSONResponse(errors.body(found), found.status)
-
-    return served
+    services = SimpleNamespace(platform=SimpleNamespace(database=world.database))
+    return answering(services, lambda _: who, usage.router)
 
 
 @pytest.fixture
