@@ -41,7 +41,8 @@ class SupervisorArgs(Strict):
 
     adapters_every: float = Field(1.0, gt=0)
     """Seconds between two counts of the replicas' acknowledgements, unless one of them calls."""
-    models_every: float = Field(5.0, gt=0)
+    models_every: float = Field(15.0, gt=0)
+    """Seconds between two looks for models whose application is gone."""
     sweep_every: float = Field(600.0, gt=0)
     """Seconds between two searches for files that nothing needs any more."""
     resources: Resources = Resources()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from cluster.store.redis import limits_key
+from cluster.store.script import Script
 from cluster.tenancy.limiter import CONCURRENT, Meter, Rate, Reservation, Verdict
 
 SCRIPT = Path(__file__).with_name("admission.lua").read_text()
@@ -24,8 +24,7 @@ class SharedLimiter:
     def __init__(
         self, redis: Redis, *, timeout: float = 1.0, clock: Callable[[], int] | None = None
     ) -> None:
-        self._script = redis.register_script(SCRIPT)
-        self._timeout = timeout
+        self._script = Script(redis, SCRIPT, timeout=timeout)
         self._clock = clock
         """Only tests give one; else the server's clock counts."""
 
@@ -60,6 +59,4 @@ class SharedLimiter:
     async def _run(self, organization: str, arguments: Sequence[str | int]) -> Any:
         key = limits_key(organization)
         now = "" if self._clock is None else self._clock()
-        # The client's own timeouts add up over waiting for a connection, connecting and retrying.
-        async with asyncio.timeout(self._timeout):
-            return await self._script(keys=[key, f"{key}:leases"], args=[now, *arguments])
+        return await self._script([key, f"{key}:leases"], [now, *arguments])

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 BLOCK_MS = 500
 """Under the client's socket timeout."""
+LINGER = 0.25
+"""Seconds from one batch to the next, unless it is full: a transaction costs more than a row."""
 RECLAIM_EVERY = 30.0
 ABANDONED_MS = 60_000
 """After so long without an acknowledgement another recorder takes a message over."""
@@ -58,10 +60,13 @@ class Recorder:
                     await self._join()
                     await self._reclaim(idle_ms)
                     idle_ms, next_reclaim = ABANDONED_MS, clock() + RECLAIM_EVERY
-                await self.record(await self._read())
+                messages = await self._read()
+                await self.record(messages)
                 if backoff > 0.1:
                     log.warning("usage is recorded again")
                 backoff = 0.1
+                if 0 < len(messages) < BATCH:
+                    await asyncio.sleep(LINGER)
             except (RedisError, OSError, Unavailable, SQLAlchemyError) as error:
                 if backoff == 0.1:
                     log.warning("usage is not recorded, it waits: %s", error)
