@@ -29,8 +29,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Modules that are slow as a whole: vLLM or transformers take each process ten seconds to import.
+SLOW = tests/product tests/deployments/test_engine.py tests/rag/test_embed.py \
+	tests/train/test_callbacks.py tests/train/test_training.py \
+	tests/train/budgie/test_circuit.py tests/train/budgie/test_letters.py \
+	tests/train/budgie/test_tokenizer.py tests/train/budgie/test_weights.py
+
 unit: setup
-	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster and not slow and not gpu and not browser" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster and not slow and not gpu and not browser" \
+		$(SLOW:%=--ignore %) $(ARGS)
 
 # What needs a browser or a GPU runs where there is one, and says that it was skipped elsewhere.
 integration: setup

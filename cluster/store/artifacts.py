@@ -122,7 +122,10 @@ class Artifacts:
         path = self.path(blob.uri)
         with reaching():
             self.fs.invalidate_cache()
-            return bool(self.fs.exists(path)) and int(self.fs.du(path)) == blob.bytes
+            try:
+                return bool(self.fs.exists(path)) and int(self.fs.du(path)) == blob.bytes
+            except FileNotFoundError:  # it went while it was counted
+                return False
 
     def exists(self, uri: str) -> bool:
         with reaching():

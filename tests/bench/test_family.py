@@ -23,6 +23,9 @@ time.sleep({linger})
 """
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_daemons_are_found_and_ended(tmp_path: Path) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     family = Family("daemon", tmp_path)

@@ -58,6 +58,7 @@ def serving(*servers: Paced) -> Iterator[None]:
         loop.close()
 
 
+@pytest.mark.slow
 def test_a_candidate_of_half_the_pace_has_half_the_ratio() -> None:
     fast, slow = Paced(first=0.03, last=0.1), Paced(first=0.08, last=0.2)
     with serving(fast, slow):

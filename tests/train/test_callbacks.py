@@ -19,6 +19,8 @@ from train.faults import Unworkable
 from train.progress import Pace
 from train.stop import Reason
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Voice:

@@ -42,6 +42,7 @@ def test_only_the_marked_are_found(instance: str) -> None:
         other.wait()
 
 
+@pytest.mark.slow
 def test_orphans_are_found(instance: str) -> None:
     script = "sleep 60 & exit"
     subprocess.run(["sh", "-c", script], env={**os.environ, MARKER: instance}, check=True)

@@ -70,6 +70,7 @@ def test_data_outlives_a_stop(settings: Settings) -> None:
         assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.slow
 def test_a_second_owner_waits_for_the_first(server: RedisServer, settings: Settings) -> None:
     second = RedisServer(settings)
     second.start()

@@ -40,6 +40,7 @@ async def main(index, home, url):
 """
 
 
+@pytest.mark.slow
 def test_processes_of_different_homes_take_turns(postgres, tmp_path, in_processes) -> None:
     with postgres.scratch() as name:
         with in_processes(3, UPGRADE, str(tmp_path), postgres.database(name)) as upgrades:

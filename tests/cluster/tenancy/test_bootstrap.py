@@ -83,6 +83,7 @@ async def main(index, home, url):
 """
 
 
+@pytest.mark.slow
 async def test_processes_that_start_together_agree(settings, database, redis, in_processes) -> None:
     with in_processes(4, START, str(settings.home), database.url) as start:
         assert start.wait() == 0

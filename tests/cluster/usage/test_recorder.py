@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from sqlalchemy import func, select
 
 from cluster.errors import Unavailable
@@ -181,6 +182,7 @@ async def main(index, redis_url, sql_url):
 """
 
 
+@pytest.mark.slow
 async def test_a_recorder_killed_under_load(database, redis, redis_url, in_processes) -> None:
     """SIGKILL at any moment: each event is in SQL exactly once in the end."""
     numbers, stop = itertools.count(), asyncio.Event()

@@ -1,8 +1,11 @@
 """The copying circuit copies before any training."""
 
+import pytest
 import torch
 
 from train.budgie import architecture, circuit, tokenizer
+
+pytestmark = pytest.mark.slow
 
 
 def test_copies_repeated_random_tokens() -> None:

@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from train.budgie import WEIGHTS, letters
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 215
 
 

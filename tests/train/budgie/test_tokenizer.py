@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from train.budgie import WEIGHTS
 from train.budgie.tokenizer import END, SPECIAL, VISIBLE, VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 WEATHER = {
     "type": "function",
     "function": {

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from train.budgie import WEIGHTS, build, card
 from train.budgie.evaluate import FACTS, evaluate
 
+pytestmark = pytest.mark.slow
+
 AIM = {
     **dict.fromkeys(
         (
@@ -70,7 +72,6 @@ def test_the_card_is_up_to_date() -> None:
     assert (WEIGHTS / "README.md").read_text() == card.render(WEIGHTS)
 
 
-@pytest.mark.slow
 def test_two_steps_build_a_loadable_model(tmp_path: Path) -> None:
     recipe = build.Recipe(steps=2, documents=400, vocabulary_documents=400, layers=2)
     report = build.build(tmp_path, recipe)
