@@ -12,7 +12,8 @@ from typing import Protocol
 import anyio.to_thread
 from redis.asyncio import Redis
 
-from cluster.catalog.adapters import FOLDER, AdapterRegistry, engine_name
+from cluster.catalog.adapter_name import engine_name
+from cluster.catalog.adapters import FOLDER, AdapterRegistry
 from cluster.errors import LorikeetError, Unavailable
 from cluster.store.artifacts import Artifacts
 from cluster.store.copies import MARK_EVERY, mark, remove_unused

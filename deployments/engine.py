@@ -45,7 +45,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from cluster.catalog.adapters import public_name
+from cluster.catalog.adapter_name import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
 from deployments.adapters import LoadFailed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -15,17 +14,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.adapter_folder import inspect
+from cluster.catalog.adapter_name import check_name, short
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
-from cluster.errors import Conflict, InvalidRequest, ModelNotFound, Unavailable
+from cluster.errors import Conflict, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
 from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import Adapter, now
 from cluster.store.sql import Database, take_turns
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
 FOLDER = "adapters"
 MAX_LIST = 10_000
 ATTEMPTS = 3
@@ -33,29 +32,6 @@ ATTEMPTS = 3
 
 Fence = Callable[[AsyncSession], Awaitable[None]]
 """Raises, in the transaction that writes an adapter's row, where the row must not be written."""
-
-
-def engine_name(name: str, digest: str) -> str:
-    """What the engine calls an adapter: new weights have a new name, so no cache can be stale.
-
-    Organizations that have the same name for equal weights share what the engine holds.
-    """
-    return f"{name}@{distinct(digest)}"
-
-
-def distinct(digest: str) -> str:
-    """As much of a digest as nobody can find other weights for: 128 bits."""
-    return digest[:32]
-
-
-def short(digest: str) -> str:
-    """As much of a digest as people are shown."""
-    return digest[:12]
-
-
-def public_name(name: str) -> str:
-    """The caller's name of what the engine calls `name`."""
-    return name.partition("@")[0]
 
 
 def _unretired(organization_id: str) -> Select[Adapter]:
@@ -89,12 +65,7 @@ class AdapterRegistry:
         Raises InvalidRequest for an adapter or a name that can't be served, ModelNotFound for an
         unknown base, Conflict where the name belongs to other weights, and what `fence` raises.
         """
-        if not NAME.match(name):
-            raise InvalidRequest(
-                f"{name!r} can't be an adapter's name: 1 to 200 letters, digits and ._:/- , "
-                "beginning with a letter or digit.",
-                param="name",
-            )
+        check_name(name)
         bases = {model.name: model for model in await BaseModels(self._database).list()}
         base = bases.get(base_model)
         if base is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
-from cluster.catalog.adapters import engine_name
+from cluster.catalog.adapter_name import engine_name
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.lifecycle import AdapterState
 from cluster.errors import LorikeetError, ModelNotFound

@@ -9,7 +9,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from cluster.catalog.adapters import AdapterRegistry, engine_name
+from cluster.catalog.adapter_name import engine_name
+from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.lifecycle import AdapterState
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Conflict

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cluster.catalog.adapters import distinct
+from cluster.catalog.adapter_name import distinct
 from cluster.catalog.lifecycle import WANTED
 from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from cluster.settings import Settings

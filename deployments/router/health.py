@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from ray.serve.schema import ApplicationStatus
 
-from cluster.catalog.adapters import engine_name
+from cluster.catalog.adapter_name import engine_name
 from cluster.tenancy.principal import Scope
 from deployments.router.dialects.openai.adapters import render
 from deployments.router.services import Services, principal, services

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.catalog.adapters import engine_name
+from cluster.catalog.adapter_name import engine_name
 from cluster.errors import Unavailable
 from cluster.store.artifacts import Artifacts
 from cluster.store.copies import UNUSED_AFTER

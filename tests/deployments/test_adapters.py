@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.catalog.adapters import engine_name
+from cluster.catalog.adapter_name import engine_name
 from cluster.store.artifacts import Artifacts
 from deployments import adapters
 from deployments.adapters import AdapterReconciler, LoadFailed

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.catalog.adapters import AdapterRegistry, engine_name, public_name
+from cluster.catalog.adapter_name import engine_name, public_name
+from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.lifecycle import AdapterState

@@ -14,7 +14,8 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select, update
 
-from cluster.catalog.adapters import AdapterRegistry, engine_name
+from cluster.catalog.adapter_name import engine_name
+from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import AdapterState
 from cluster.catalog.replicas import Replica, ReplicaDirectory
