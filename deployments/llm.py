@@ -25,6 +25,9 @@ from deployments.source import resolve
 if TYPE_CHECKING:
     from deployments.engine import Engine
 
+# No code that comes with weights is ever run.
+FIXED: dict[str, Any] = {"trust_remote_code": False, "enable_prompt_tokens_details": True}
+
 
 class LLMArgs(Strict):
     """One base model in `serve_config.yaml`."""
@@ -45,14 +48,12 @@ class LLMArgs(Strict):
     @field_validator("engine")
     @classmethod
     def _ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
-        for option in ("model", "served_model_name", "uds", "port", "api_key"):
+        for option in ("model", "served_model_name", "uds", "port", "api_key", *FIXED):
             if option in engine:
                 raise ValueError(f"engine.{option} is set by the product and can't be given")
         return engine
 
 
-# No code that comes with weights is ever run.
-FIXED: dict[str, Any] = {"trust_remote_code": False, "enable_prompt_tokens_details": True}
 NOWHERE = "media.invalid"
 """A domain that never exists (RFC 2606). To vLLM an empty list allows every domain."""
 

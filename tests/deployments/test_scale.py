@@ -33,6 +33,11 @@ def test_fixed_replicas_and_autoscaling_become_serves_options() -> None:
         ({"source": "x"}, ["args.name", "Field required"]),
         ({**BUDGIE, "name": "a@b"}, ["args.name='a@b'"]),
         ({**BUDGIE, "engine": {"port": 1}}, ["engine.port"]),
+        ({**BUDGIE, "engine": {"trust_remote_code": True}}, ["engine.trust_remote_code"]),
+        (
+            {**BUDGIE, "engine": {"enable_prompt_tokens_details": False}},
+            ["engine.enable_prompt_tokens_details"],
+        ),
     ],
 )
 def test_a_wrong_argument_is_named_with_its_value(
