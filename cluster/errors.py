@@ -15,7 +15,7 @@ LorikeetError
 ├── Unavailable                 503
 └── TimedOut                    504
 
-Each class carries its HTTP status, its type and its code; the code is also the metric label.
+Each class carries its HTTP status, its type and its code; usage rows keep the code.
 A dialect renders them; nothing else does.
 """
 
@@ -86,10 +86,10 @@ class NotFound(LorikeetError):
 class ModelNotFound(NotFound):
     code = "model_not_found"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, param: str = "model") -> None:
         super().__init__(
             f"The model {model[:200]!r} does not exist or you do not have access to it.",
-            param="model",
+            param=param,
         )
 
 

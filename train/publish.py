@@ -57,8 +57,10 @@ class CataloguePublisher:
     def publish(self, assignment: Assignment, name: str, folder: Path) -> str:
         try:
             return asyncio.run(self._register(assignment, name, folder))
-        except (InvalidRequest, ModelNotFound, Conflict) as error:
-            raise Unworkable(error.code, error.message, param=error.param) from error
+        except ModelNotFound as error:
+            raise Unworkable(error.code, error.message, param="model") from error
+        except (InvalidRequest, Conflict) as error:  # of no field that a job's request has
+            raise Unworkable(error.code, error.message) from error
 
     async def _register(self, assignment: Assignment, name: str, folder: Path) -> str:
         async def fence(session: AsyncSession) -> None:

@@ -7,6 +7,7 @@ refused unread. What the engine could not load is refused here, with a sentence 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def _config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _wrong(f"{CONFIG} is missing.", "adapter_incomplete") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number without end
         raise _wrong(f"{CONFIG} is not JSON: {error}.") from error
     if not isinstance(config, dict):
         raise _wrong(f"{CONFIG} must hold a JSON object.")
@@ -73,31 +74,55 @@ def _config(path: Path) -> dict[str, Any]:
     for field in _UNSUPPORTED:
         if config.get(field):
             raise _wrong(f"{CONFIG}: {field} is set, which the serving engine does not support.")
-    alpha, targets = config.get("lora_alpha"), config.get("target_modules")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
-        raise _wrong(f"{CONFIG}: lora_alpha is {alpha!r}; it must be a number over 0.")
+    targets = config.get("target_modules")
     if not targets or not isinstance(targets, str | list):
         raise _wrong(f"{CONFIG}: target_modules is {targets!r}; it must name the modules.")
     if config.get("bias", "none") != "none":
         raise _wrong(f"{CONFIG}: bias is {config['bias']!r}; only 'none' is served.")
+    for field, alpha in _everywhere(config, "lora_alpha", "alpha_pattern").items():
+        if not _is_positive(alpha):
+            raise _wrong(f"{CONFIG}: {field} is {_shown(alpha)}; it must be a number over 0.")
     return config
 
 
 def _rank(config: dict[str, Any], base: BaseModel) -> int:
-    patterns = config.get("rank_pattern") or {}
-    if not isinstance(patterns, dict):
-        raise _wrong(f"{CONFIG}: rank_pattern must be an object.")
-    for rank in (config.get("r"), *patterns.values()):
+    ranks = _everywhere(config, "r", "rank_pattern")
+    for field, rank in ranks.items():
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise _wrong(f"{CONFIG}: r is {rank!r}; it must be a whole number of at least 1.")
+            raise _wrong(
+                f"{CONFIG}: {field} is {_shown(rank)}; it must be a whole number of at least 1."
+            )
         if rank > base.max_rank:
             raise _wrong(
-                f"{CONFIG}: r is {rank}; the engine of {base.name!r} takes ranks up to "
-                f"{base.max_rank}.",
+                f"{CONFIG}: {field} is {_shown(rank)}; the engine of {base.name!r} takes ranks up "
+                f"to {base.max_rank}.",
                 "adapter_rank_too_high",
             )
-    highest: int = max([config["r"], *patterns.values()])
+    highest: int = max(ranks.values())
     return highest
+
+
+def _everywhere(config: dict[str, Any], field: str, pattern: str) -> dict[str, Any]:
+    """The values of `field` and of those that `pattern` has for single modules, by their names."""
+    modules = config.get(pattern) or {}
+    if not isinstance(modules, dict):
+        raise _wrong(f"{CONFIG}: {pattern} must be an object.")
+    single = {f"{pattern}[{_shown(module)}]": value for module, value in modules.items()}
+    return {field: config.get(field), **single}
+
+
+def _is_positive(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return value > 0 and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _shown(value: object) -> str:
+    """The value in a sentence, which stays one however long the value is."""
+    return repr(value)[:100]
 
 
 def _base(config: dict[str, Any], base: BaseModel) -> None:
@@ -163,4 +188,4 @@ def _finite(tensor: Tensor) -> None:
 
 
 def _wrong(message: str, code: str = "invalid_adapter") -> InvalidRequest:
-    return InvalidRequest(message, param="adapter", code=code)
+    return InvalidRequest(message, param="files", code=code)

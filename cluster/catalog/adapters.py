@@ -66,11 +66,13 @@ class AdapterRegistry:
         unknown base, Conflict where the name belongs to other weights, and what `fence` raises.
         """
         check_name(name)
-        bases = {model.name: model for model in await BaseModels(self._database).list()}
+        models = await BaseModels(self._database).list()
+        bases = {alias: model for model in models for alias in model.aliases}
+        bases |= {model.name: model for model in models}
         base = bases.get(base_model)
         if base is None:
-            raise ModelNotFound(base_model)
-        if any(name in (other.name, *other.aliases) for other in bases.values()):
+            raise ModelNotFound(base_model, param="base_model")
+        if name in bases:
             raise Conflict(f"{name!r} is the name of a base model.", param="name")
         checked = await anyio.to_thread.run_sync(inspect, folder, base)
         row = Adapter(

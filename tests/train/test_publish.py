@@ -19,6 +19,7 @@ from cluster.store.schema import Adapter, Job
 from cluster.store.sql import Database
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 from tests.cluster.jobs.world import World, make_world
+from train.faults import Unworkable
 from train.publish import CataloguePublisher
 
 Publish = Callable[[Path], Awaitable[str]]
@@ -101,3 +102,15 @@ async def test_an_attempt_that_was_given_up_publishes_nothing(
     with pytest.raises(Superseded):
         await publish(make_adapter())
     assert await adapters(world) == {}
+
+
+async def test_a_refusal_names_no_field_that_the_jobs_request_lacks(
+    world: World, publish: Publish, make_adapter: AdapterMaker
+) -> None:
+    with pytest.raises(Unworkable) as refused:
+        await publish(make_adapter(config={"r": 32}))
+    assert (refused.value.code, refused.value.param) == ("adapter_rank_too_high", None)
+    await BaseModels(world.database).remove_missing(set())
+    with pytest.raises(Unworkable) as refused:
+        await publish(make_adapter())
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")

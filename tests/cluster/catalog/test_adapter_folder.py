@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import tracemalloc
 from collections.abc import Callable
@@ -28,6 +29,11 @@ def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
     assert found.bytes > 0
 
 
+def test_single_modules_may_have_a_rank_and_an_alpha(make_adapter: AdapterMaker) -> None:
+    config = {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"q_proj": 0.5}}
+    assert inspect(make_adapter(config=config), BASE).rank == 8
+
+
 @pytest.mark.parametrize(
     ("config", "code", "word"),
     [
@@ -39,7 +45,15 @@ def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
         ({"peft_type": "IA3"}, "invalid_adapter", "IA3"),
         ({"use_dora": True}, "invalid_adapter", "use_dora"),
         ({"rank_pattern": [1]}, "invalid_adapter", "rank_pattern"),
+        ({"rank_pattern": {"q_proj": 0}}, "invalid_adapter", r"rank_pattern\['q_proj'\] is 0"),
         ({"lora_alpha": "x"}, "invalid_adapter", "lora_alpha"),
+        ({"lora_alpha": math.inf}, "invalid_adapter", "lora_alpha is inf"),
+        ({"lora_alpha": math.nan}, "invalid_adapter", "lora_alpha is nan"),
+        ({"lora_alpha": 10**400}, "invalid_adapter", "lora_alpha is 1000"),
+        ({"lora_alpha": 0}, "invalid_adapter", "lora_alpha is 0"),
+        ({"alpha_pattern": {"q_proj": math.inf}}, "invalid_adapter", r"\['q_proj'\] is inf"),
+        ({"alpha_pattern": {"q_proj": -1}}, "invalid_adapter", r"alpha_pattern\['q_proj'\] is -1"),
+        ({"alpha_pattern": [8]}, "invalid_adapter", "alpha_pattern"),
         ({"target_modules": None}, "invalid_adapter", "target_modules"),
         ({"modules_to_save": ["lm_head"]}, "invalid_adapter", "modules_to_save"),
         ({"bias": "all"}, "invalid_adapter", "'all'"),
@@ -105,6 +119,7 @@ def _cut(folder: Path) -> None:
         (lambda folder: (folder / CONFIG).unlink(), "adapter_incomplete"),
         (lambda folder: (folder / CONFIG).write_text("{"), "invalid_adapter"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "invalid_adapter"),
+        (lambda folder: (folder / CONFIG).write_text("9" * 5000), "invalid_adapter"),
         (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "invalid_adapter"),
         (lambda folder: (folder / CONFIG).write_bytes(b"\xff"), "invalid_adapter"),
     ],

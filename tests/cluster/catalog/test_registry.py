@@ -39,12 +39,12 @@ class Shop:
     project: str
     database: Database
 
-    async def add(self, folder: Path, name: str = "bot") -> Adapter:
+    async def add(self, folder: Path, name: str = "bot", base: str = "budgie") -> Adapter:
         return await self.registry.register(
             organization_id=self.organization,
             project_id=self.project,
             name=name,
-            base_model="budgie",
+            base_model=base,
             folder=folder,
         )
 
@@ -184,6 +184,16 @@ async def test_names_that_cannot_be_are_refused(
 async def test_a_base_models_name_is_taken(shop: Shop, make_adapter: AdapterMaker) -> None:
     with pytest.raises(Conflict, match="base model"):
         await shop.add(make_adapter(), "budgie")
+
+
+async def test_a_base_may_be_named_by_an_alias(shop: Shop, make_adapter: AdapterMaker) -> None:
+    await BaseModels(shop.database).register(replace(BASE, aliases=("small",)))
+    assert (await shop.add(make_adapter(), base="small")).base_model == "budgie"
+    with pytest.raises(Conflict, match="base model"):
+        await shop.add(make_adapter(), "small")
+    with pytest.raises(ModelNotFound) as refused:
+        await shop.add(make_adapter(), base="smaller")
+    assert refused.value.param == "base_model"
 
 
 async def test_a_retired_name_is_unknown_and_may_be_given_again(

@@ -98,7 +98,7 @@ async def test_they_are_listed_in_pages(
         ({**FIELDS, "color": "red"}, {}, 400, "color"),
         (FIELDS, {"../up": b"x"}, 400, "files"),
         (FIELDS, {"README.md": b"x" * (2 << 20)}, 413, "files"),
-        ({**FIELDS, "base_model": "nope"}, {}, 404, "model"),
+        ({**FIELDS, "base_model": "nope"}, {}, 404, "base_model"),
     ],
 )
 async def test_what_is_taken_and_what_is_not(
@@ -123,7 +123,8 @@ async def test_pickles_beside_the_weights_are_left_out(
 async def test_pickles_and_nothing_at_all(http: httpx.AsyncClient) -> None:
     files = [("files", ("adapter_model.bin", b"x")), ("files", ("adapter_config.json", b"{}"))]
     answer = await http.post("/v1/adapters", data=FIELDS, files=files)
-    assert answer.json()["error"]["code"] == "unsafe_weights"
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("unsafe_weights", "files")
     named = {name: (None, value) for name, value in FIELDS.items()}
     answer = await http.post("/v1/adapters", files=named)
     assert answer.json()["error"]["param"] == "files"
