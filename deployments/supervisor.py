@@ -132,6 +132,8 @@ async def _every(
             await step()
         except LorikeetError as error:
             log.warning("%s waits: %s", getattr(step, "__qualname__", step), error)
+        except Exception:  # Ray's controller may be away, and one step's fault is not the others'
+            log.exception("%s failed", getattr(step, "__qualname__", step))
         await happens(wake, seconds)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from cluster.catalog.adapter_name import engine_name
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.lifecycle import AdapterState
-from cluster.errors import LorikeetError, ModelNotFound
+from cluster.errors import LorikeetError, ModelNotFound, Unavailable
 from cluster.store.schema import Adapter
 from cluster.store.sql import Database
 from cluster.waiting import happens
@@ -54,7 +54,7 @@ class _Snapshot:
 
 
 class Catalog:
-    """Resolves names without any I/O. `refresh` reads SQL; `watch` keeps calling it."""
+    """Resolves known names without any I/O. `refresh` reads SQL; `watch` keeps calling it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -69,6 +69,29 @@ class Catalog:
         if route is None:
             raise ModelNotFound(name)
         return route
+
+    async def find(self, organization_id: str, name: str) -> Route:
+        """`resolve`, but an adapter that was published a moment ago is found too."""
+        try:
+            return self.resolve(organization_id, name)
+        except ModelNotFound:
+            if not await self._published(organization_id, name):
+                raise
+        await self.refresh()
+        return self.resolve(organization_id, name)
+
+    async def _published(self, organization_id: str, name: str) -> bool:
+        """Whether SQL has it. Without SQL, what is in memory is all that there is."""
+        query = select(Adapter.id).where(
+            Adapter.organization_id == organization_id,
+            Adapter.name == name,
+            Adapter.state == AdapterState.PUBLISHED,
+        )
+        try:
+            async with self._database.begin() as session:
+                return await session.scalar(query.limit(1)) is not None
+        except Unavailable:
+            return False
 
     def listings(self, organization_id: str) -> list[Listing]:
         """Base models, then the organization's adapters, oldest first."""

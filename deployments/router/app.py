@@ -93,9 +93,8 @@ def pipelines(
         settle,
         limit,
     )
-    embed = Pipeline(
-        [enter, who, read, ParseEmbedding(), resolve, admit, Embed(ask_embedder)], settle, limit
-    )
+    answer = Embed(ask_embedder, pool.present)
+    embed = Pipeline([enter, who, read, ParseEmbedding(), resolve, admit, answer], settle, limit)
     return {
         "/v1/chat/completions": generate,
         "/v1/completions": generate,

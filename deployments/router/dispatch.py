@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import orjson
 
-from cluster.errors import LorikeetError, Unavailable, UpstreamFailed
+from cluster.errors import LorikeetError, Unavailable
 from cluster.settings import Settings
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange
@@ -86,8 +86,8 @@ class Dispatch:
             passed[replica.id] = self._pool.suspect(replica)
             self._upstreams.forget(address)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
-        raise told or UpstreamFailed(
-            f"{route.base.name!r} failed {failures} times before the first token."
+        raise told or Unavailable(
+            f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0
         )
 
     async def _ask(
@@ -96,9 +96,15 @@ class Dispatch:
         """Send the request and take the first bytes. `attempt` gives the connections back."""
         fresh = False
         while True:
-            answer = await self._upstreams.post(
-                address, exchange.endpoint, headers, body, fresh=fresh
-            )
+            try:
+                answer = await self._upstreams.post(
+                    address, exchange.endpoint, headers, body, fresh=fresh
+                )
+            except OSError as error:
+                if not fresh:
+                    raise
+                # It heard the request on the connection that broke, and may have died of it.
+                raise ConnectionLost from error
             attempt.callback(answer.close)
             try:
                 exchange.first = await answer.read()

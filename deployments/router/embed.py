@@ -101,8 +101,10 @@ def _texts(given: Input) -> list[Text]:
 
 
 class Embed:
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, present: Callable[[str], Awaitable[None]]) -> None:
+        """`present` waits for a replica of a model: Serve itself would queue without a bound."""
         self._ask = ask
+        self._present = present
 
     async def __call__(self, exchange: Exchange) -> None:
         route = exchange.route
@@ -116,7 +118,15 @@ class Embed:
                 param="dimensions",
             )
         watch(exchange)
-        vectors, counts, vocabulary = await self._ask(route.base.application, texts)
+        await self._present(route.base.name)
+        # Until the count comes: the embedder works on for a caller who leaves.
+        exchange.usage.prompt = exchange.reserve
+        try:
+            vectors, counts, vocabulary = await self._ask(route.base.application, texts)
+        except Exception:
+            exchange.usage = Usage()
+            raise
+        exchange.usage = Usage()  # what is refused below costs nothing
         for index, count in enumerate(counts):
             if count > route.base.context_length:
                 raise ContextTooLong(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -17,6 +18,8 @@ from deployments.router.embed import EmbeddingRequest
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 2.0
+"""Seconds to wait for an engine's description; without it the document has only our own routes."""
 INFERENCE = ("/v1/chat/completions", "/v1/completions")
 BEARER = {"bearer": {"type": "http", "scheme": "bearer"}}
 
@@ -27,12 +30,17 @@ def describe(app: FastAPI) -> None:
         route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
     ]
 
-    engine: dict[str, Any] = {}  # once it is known it stays: anybody may ask, as often as they like
+    # Anybody may ask, as often as they like: all wait for one answer, and it stays.
+    engine: dict[str, Any] = {}
+    asking: asyncio.Task[dict[str, Any]] | None = None
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
+        nonlocal asking
         if not engine:
-            engine.update(await _engine(app))
+            if asking is None or asking.done():
+                asking = asyncio.create_task(_engine(app))
+            engine.update(await asyncio.shield(asking))
         return JSONResponse(merge(_own(app), engine))
 
 
@@ -67,9 +75,10 @@ async def _engine(app: FastAPI) -> dict[str, Any]:
         if base.kind is ModelKind.LLM:
             try:
                 handle = serve.get_app_handle(base.application)
-                document: dict[str, Any] = await handle.openapi.remote()
-            except (RayError, RayServeException) as error:
-                log.warning("no description from %s: %s", base.name, error)
+                async with asyncio.timeout(PATIENCE):
+                    document: dict[str, Any] = await handle.openapi.remote()
+            except (RayError, RayServeException, TimeoutError) as error:
+                log.warning("no description from %s: %r", base.name, error)
                 continue
             return document
     return {}

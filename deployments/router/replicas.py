@@ -67,13 +67,22 @@ class ReplicaPool:
                 return min(free, key=lambda r: (self._suspect(r), self._load(r)))
             if fresh:
                 raise Unavailable(f"All replicas of {model!r} are full.", retry_after=1.0)
-            left = deadline - now
-            if left <= 0:
-                raise Unavailable(f"No replica of {model!r} is ready.", retry_after=5.0)
-            with contextlib.suppress(TimeoutError):
-                # Short waits, since a suspicion ends without anybody telling.
-                async with asyncio.timeout(min(left, SUSPICION / 4)), self._arrival:
-                    await self._arrival.wait()
+            await self._wait_a_little(model, deadline)
+
+    async def present(self, model: str) -> None:
+        """Wait for any replica of `model`. Raises Unavailable when none comes in time."""
+        deadline = time.monotonic() + self.wait
+        while not self.all(model):
+            await self._wait_a_little(model, deadline)
+
+    async def _wait_a_little(self, model: str, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Unavailable(f"No replica of {model!r} is ready.", retry_after=5.0)
+        with contextlib.suppress(TimeoutError):
+            # Short waits, since a suspicion ends without anybody telling.
+            async with asyncio.timeout(min(left, SUSPICION / 4)), self._arrival:
+                await self._arrival.wait()
 
     def take(self, replica: Replica) -> Callable[[], None]:
         """Count a request as this router's load on `replica`, until the result is called."""

@@ -20,7 +20,7 @@ class Resolve:
 
     async def __call__(self, exchange: Exchange) -> None:
         assert exchange.principal is not None, "authenticate comes before resolve"
-        route = self._catalog.resolve(exchange.principal.organization_id, exchange.model)
+        route = await self._catalog.find(exchange.principal.organization_id, exchange.model)
         if route.kind is not ANSWERS[exchange.endpoint]:
             raise InvalidRequest(
                 f"{exchange.model!r} is of kind {route.kind.value!r} and does not answer "

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from cluster.errors import UpstreamFailed
+from cluster.errors import Unavailable
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.upstream import ConnectionLost
@@ -38,7 +38,9 @@ class Stream:
                 await self._whole(exchange)
         except ConnectionLost:
             exchange.usage.prompt = 0  # what was delivered counts, a prompt that we lost does not
-            raise UpstreamFailed("The replica was lost before the answer was whole.") from None
+            raise Unavailable(
+                "The replica was lost before the answer was whole.", retry_after=1.0
+            ) from None
 
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"

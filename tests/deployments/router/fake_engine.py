@@ -20,7 +20,8 @@ class Behaviour:
     """Seconds between tokens; `die_after` tokens the connection breaks; `status` refuses.
 
     `error` is what a refusal says, and with status 200 a stream's first event. `forgetful` breaks
-    a connection when a second request comes on it.
+    a connection when a second request comes on it. `deadly` requests end the process: the
+    connection breaks and nobody listens any more.
     """
 
     tokens: int = 5
@@ -29,6 +30,7 @@ class Behaviour:
     status: int = 200
     error: dict[str, Any] | None = None
     forgetful: bool = False
+    deadly: bool = False
 
 
 @dataclass
@@ -55,6 +57,10 @@ class FakeEngine:
         try:
             answered = 0
             while (request := await self._read(reader)) is not None:
+                if self.behaviour.deadly:
+                    await self.stop()
+                    writer.transport.abort()
+                    return
                 if answered and self.behaviour.forgetful:
                     writer.transport.abort()
                     return

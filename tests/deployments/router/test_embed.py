@@ -67,11 +67,18 @@ class Caller:
     def __init__(self) -> None:
         self.asked: list[list[Text]] = []
         self.sent: list[Any] = []
+        self.exchange: Exchange
+        self.error: Exception | None = None
 
     async def ask(self, application: str, texts: list[Text]) -> Embedded:
         self.asked.append(texts)
+        if self.error is not None:
+            raise self.error
         vector = np.array([1, 0], "<f4").tobytes()
         return Embedded([vector] * len(texts), [len(text) for text in texts], 10)
+
+    async def present(self, model: str) -> None:
+        assert model == "mini"
 
     async def post(self, given: Any) -> Exchange:
         async def receive() -> Any:
@@ -80,11 +87,12 @@ class Caller:
         async def send(message: Any) -> None:
             self.sent.append(message)
 
-        exchange = Exchange("/v1/embeddings", {"headers": []}, receive, send)
+        exchange = self.exchange = Exchange("/v1/embeddings", {"headers": []}, receive, send)
+        exchange.reserve = 30
         exchange.document = {"model": "mini", "input": given}
         exchange.route = Route("mini", MINI, "mini")
         try:
-            await Embed(self.ask)(exchange)
+            await Embed(self.ask, self.present)(exchange)
         finally:
             for give_back in exchange.cleanup:
                 give_back()
@@ -104,6 +112,48 @@ async def test_tokens_of_another_model_are_refused() -> None:
         await Caller().post([[1], [2, 10]])
     with pytest.raises(ContextTooLong):
         await Caller().post([[1] * 9])
+
+
+@pytest.mark.parametrize("error", [Unavailable("full"), RuntimeError("broken")])
+async def test_what_fails_costs_nothing(error: Exception) -> None:
+    caller = Caller()
+    caller.error = error
+    with pytest.raises(type(error)):
+        await caller.post("a")
+    assert caller.exchange.usage.prompt == 0
+    caller.error = None
+    with pytest.raises(ContextTooLong):
+        await caller.post([[1] * 9])
+    assert caller.exchange.usage.prompt == 0
+
+
+async def test_a_caller_who_leaves_is_charged_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = Caller()
+    asked = asyncio.Event()
+
+    async def ask(application: str, texts: list[Text]) -> Embedded:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("it is cancelled")
+
+    monkeypatch.setattr(caller, "ask", ask)
+    request = asyncio.create_task(caller.post("a"))
+    await asked.wait()
+    request.cancel()
+    await asyncio.wait({request})
+    assert caller.exchange.usage.prompt == caller.exchange.reserve == 30
+
+
+async def test_without_a_replica_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = Caller()
+
+    async def nobody(model: str) -> None:
+        raise Unavailable(f"No replica of {model!r} is ready.")
+
+    monkeypatch.setattr(caller, "present", nobody)
+    with pytest.raises(Unavailable):
+        await caller.post("a")
+    assert (caller.asked, caller.exchange.usage.prompt) == ([], 0)
 
 
 async def test_an_application_that_is_gone_is_asked_for_again_later(

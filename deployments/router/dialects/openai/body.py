@@ -16,8 +16,12 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _unicode(cls, given: Any) -> Any:
+        written = json.dumps(given, ensure_ascii=False)
         try:
-            json.dumps(given, ensure_ascii=False).encode()
+            written.encode()
         except UnicodeEncodeError:
             raise ValueError("a text holds half of a surrogate pair, which is no Unicode") from None
+        # A backslash of the text itself is written as two.
+        if "\\u0000" in written.replace("\\\\", ""):
+            raise ValueError("a text holds a NUL character, which no store keeps")
         return given

@@ -56,6 +56,7 @@ class ParseInference:
 
     def __init__(self, pool: ReplicaPool) -> None:
         self._pool = pool
+        self._known: dict[str, frozenset[str]] = {}
 
     async def __call__(self, exchange: Exchange) -> None:
         exchange.document = body = document(exchange.body)
@@ -84,11 +85,13 @@ class ParseInference:
 
     def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
         known = next(
-            (r.fields[endpoint] for rs in self._pool.models.values() for r in rs if r.fields), None
+            (r.fields[endpoint] for rs in self._pool.models.values() for r in rs if r.fields),
+            self._known.get(endpoint),
         )
         for field in ENGINE_ONLY & body.keys():
             raise _unknown(field)
         if known is not None:
+            self._known[endpoint] = known  # also for when the only replica is just restarting
             refuse_unknown(body, known)
 
 

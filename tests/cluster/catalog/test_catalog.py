@@ -1,0 +1,63 @@
+"""Names that are known are resolved in memory; a name that has just come is found in SQL."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from cluster.catalog.base_models import BaseModels
+from cluster.catalog.catalog import Catalog
+from cluster.errors import ModelNotFound, Unavailable
+from cluster.settings import Settings
+from cluster.store.schema import Adapter
+from cluster.store.sql import Database
+from cluster.tenancy.bootstrap import FirstTenant, bootstrap
+from tests.cluster.catalog.conftest import BASE
+
+
+@pytest.fixture
+async def tenant(database: Database, settings: Settings) -> FirstTenant:
+    settings.home.mkdir()
+    await BaseModels(database).register(BASE)
+    return await bootstrap(settings, database)
+
+
+async def add(database: Database, tenant: FirstTenant, state: str) -> None:
+    async with database.begin() as session:
+        session.add(
+            Adapter(
+                id=f"adapter-{state}", organization_id=tenant.organization_id,
+                project_id=tenant.project_id, name="bot", base_model=BASE.name, digest="d" * 64,
+                uri="u", bytes=1, rank=1, target_modules=[], state=state,
+            )
+        )  # fmt: skip
+
+
+async def test_an_adapter_answers_from_the_moment_that_it_is_published(
+    database: Database, tenant: FirstTenant
+) -> None:
+    catalog = Catalog(database)
+    await catalog.refresh()
+    await add(database, tenant, "publishing")
+    with pytest.raises(ModelNotFound):
+        await catalog.find(tenant.organization_id, "bot")
+    async with database.begin() as session:
+        await session.execute(update(Adapter).values(state="published"))
+    assert (await catalog.find(tenant.organization_id, "bot")).name == "bot"
+    with pytest.raises(ModelNotFound):
+        await catalog.find("org-other", "bot")
+
+
+async def test_without_sql_an_unknown_name_is_unknown(
+    database: Database, tenant: FirstTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(database)
+    await catalog.refresh()
+
+    def away() -> None:
+        raise Unavailable("The database does not answer.")
+
+    monkeypatch.setattr(database, "begin", away)
+    assert (await catalog.find(tenant.organization_id, BASE.name)).name == BASE.name
+    with pytest.raises(ModelNotFound):
+        await catalog.find(tenant.organization_id, "bot")
