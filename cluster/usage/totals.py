@@ -14,7 +14,10 @@ from cluster.store.sql import Database
 
 @dataclass(frozen=True)
 class Total:
-    """The sum of one model's requests on one day (UTC)."""
+    """The sum of one model's requests on one day (UTC).
+
+    A stream that the engine broke off has `failed` too, though its answer began with status 200.
+    """
 
     day: date
     model: str
@@ -39,12 +42,13 @@ async def totals(
         day = func.date(UsageEvent.started_at, type_=Date)
     else:
         day = cast(func.timezone("UTC", UsageEvent.started_at), Date)
+    failed = (UsageEvent.status >= 400) | UsageEvent.error_code.is_not(None)
     query = (
         select(
             day,
             UsageEvent.model,
             func.count(),
-            func.sum(case((UsageEvent.status >= 400, 1), else_=0)),
+            func.sum(case((failed, 1), else_=0)),
             func.sum(UsageEvent.prompt_tokens),
             func.sum(UsageEvent.completion_tokens),
             func.sum(UsageEvent.cached_tokens),

@@ -250,6 +250,8 @@ async def test_totals_by_day_and_model(database, redis) -> None:
         replace(EVENT, request_id="4", started_at=day + timedelta(seconds=2)),
         replace(EVENT, request_id="5", started_at=day, organization_id="org-2"),
         replace(EVENT, request_id="6", started_at=day - timedelta(days=9)),
+        replace(EVENT, request_id="7", started_at=day, model="torn", error_code="engine_error"),
+        replace(EVENT, request_id="8", started_at=day, model="torn", status=502, error_code="x"),
     ]
     messages = [
         (b"%d-0" % n, {b"event": event.to_json().encode()}) for n, event in enumerate(sent, 1)
@@ -262,5 +264,6 @@ async def test_totals_by_day_and_model(database, redis) -> None:
         Total(date(2026, 11, 21), "budgie", 1, 0, 12, 64, 0),
         Total(date(2026, 11, 20), "budgie", 2, 1, 12, 128, 0),
         Total(date(2026, 11, 20), "other", 1, 0, 12, 64, 4),
+        Total(date(2026, 11, 20), "torn", 2, 2, 24, 128, 0),
     ]
     assert all(type(total.requests) is int for total in found)
