@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from tests.product.product import Product, ask, wait_for
+from tests.product.product import Product, ask
 from train.budgie import WEIGHTS
 
 CONFIG = "adapter_config.json"
@@ -65,7 +65,7 @@ def adapters(product: Product) -> list[dict[str, Any]]:
 def test_an_adapter_made_by_peft_answers(product: Product, added: str, whole: Path) -> None:
     """Greedily the same text as PEFT's own forward pass would choose: not the base's."""
     client = product.openai()
-    wait_for(lambda: adapters(product)[0]["state"] == "published", "its publication", 60)
+    assert adapters(product)[0]["state"] == "published", "`adapters add` has waited for it"
     assert added in [model.id for model in client.models.list()]
     question = "What colour is the sky?"
     assert ask(client, "budgie", question) == "Blue."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import typer
 
+from cluster.cli import adapters
 from cluster.cli.keys import expiry
 
 from .conftest import Endpoint, Run
@@ -111,6 +113,76 @@ def test_an_adapter_is_two_files(endpoint: Endpoint, run: Run, tmp_path: Path) -
     body = endpoint.asked[0].body
     assert body.count(b'name="files"') == 2
     assert b"secret" not in body
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The words that add an adapter, which is looked after without a pause."""
+    monkeypatch.setattr(adapters, "POLL_SECONDS", 0)
+    for name in adapters.FILES:
+        (tmp_path / name).touch()
+    return ("adapters", "add", str(tmp_path), "--name", "birds", "--base", "budgie")
+
+
+PUBLISHING = {"id": "adapter-1", "name": "birds", "state": "publishing", "error": None}
+
+
+def test_an_adapter_is_waited_for(endpoint: Endpoint, run: Run, adapter: tuple[str, ...]) -> None:
+    endpoint.answers["POST /v1/adapters"] = (201, PUBLISHING)
+    published = {**PUBLISHING, "state": "published"}
+    states = [
+        (200, {"data": [PUBLISHING]}),
+        (503, {"error": {"message": "No router."}}),
+        (200, {"data": [{**published, "id": "adapter-0"}, published]}),
+    ]
+    endpoint.answers["GET /v1/adapters"] = states[:]
+    found = run(*adapter)
+    assert (found.code, found.out, found.err) == (0, "birds published\n", "")
+    endpoint.answers["GET /v1/adapters"] = states[:]
+    assert run(*adapter, "--json").json() == published
+
+
+def test_an_adapter_need_not_be_waited_for(
+    endpoint: Endpoint, run: Run, adapter: tuple[str, ...]
+) -> None:
+    endpoint.answers["POST /v1/adapters"] = (201, PUBLISHING)
+    found = run(*adapter, "--no-wait")
+    assert (found.code, found.out) == (0, "birds publishing\n")
+    assert len(endpoint.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "told"),
+    [
+        (
+            [{**PUBLISHING, "state": "failed", "error": "replica r1 could not load it: no room"}],
+            "failed",
+            "The adapter failed: replica r1 could not load it: no room",
+        ),
+        ([], "retired", "The adapter was removed meanwhile."),
+    ],
+)
+def test_an_adapter_that_never_answers_is_an_error(
+    endpoint: Endpoint, run: Run, adapter: tuple[str, ...],
+    rows: list[dict[str, object]], state: str, told: str,
+) -> None:  # fmt: skip
+    endpoint.answers["POST /v1/adapters"] = (201, PUBLISHING)
+    endpoint.answers["GET /v1/adapters"] = (200, {"data": rows})
+    found = run(*adapter)
+    assert (found.code, found.err) == (1, f"lorikeet: {told}\n")
+    found = run(*adapter, "--json")
+    assert (found.code, found.json()["state"]) == (1, state)
+    assert json.loads(found.err)["error"]["code"] == "adapter_not_published"
+
+
+def test_an_adapter_is_not_waited_for_without_end(
+    endpoint: Endpoint, run: Run, adapter: tuple[str, ...]
+) -> None:
+    endpoint.answers["POST /v1/adapters"] = (201, PUBLISHING)
+    endpoint.answers["GET /v1/adapters"] = (200, {"data": [PUBLISHING]})
+    found = run(*adapter, "--timeout", "0")
+    assert found.code == 1
+    assert found.err.startswith("lorikeet: birds is still publishing after 0 s; ")
 
 
 def test_a_pickled_adapter_stays_here(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
