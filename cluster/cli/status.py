@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from cluster.cli.api_key import key_file, key_for_home
 from cluster.cli.connection import Connection, RequestFailed
 from cluster.cli.home import settings_of
 from cluster.cli.options import Home, Json, Key
-from cluster.cli.output import print_json, say
+from cluster.cli.output import note, print_json, say
 from cluster.cli.table import Row, table
 from cluster.embedded.record import ProductRecord, is_running
+from cluster.embedded.serve_api import ServeApi
+from cluster.errors import Unavailable
 
 
 def status(home: Home = None, key: Key = None, as_json: Json = False) -> None:
@@ -48,7 +51,25 @@ def state_of(home: Path, key: str | None = None) -> dict[str, Any]:
             "startup": [{"part": p.part, "seconds": round(p.elapsed, 2)} for p in record.parts],
         }
         found |= _from_endpoint(Connection(record.url, key_for_home(key, home), local=True))
+        _add_processes(found["applications"], record)
     return found
+
+
+def _add_processes(applications: list[dict[str, Any]], record: ProductRecord) -> None:
+    """Name every deployment's processes, which only Ray's own API tells."""
+    if record.dashboard is None or record.ray_token_file is None:
+        return
+    try:
+        api = ServeApi(record.dashboard, Path(record.ray_token_file))
+        with contextlib.closing(api):
+            processes = api.processes()
+    except (Unavailable, OSError) as error:  # it is starting, or stopping
+        note(f"The processes are not known: {error}")
+        return
+    for application in applications:
+        for deployment in application.get("deployments") or []:
+            place = (application["name"], deployment["name"])
+            deployment["pids"] = processes.get(place, [])
 
 
 def _from_endpoint(connection: Connection) -> dict[str, Any]:
@@ -80,8 +101,15 @@ def _deployments(application: Row) -> str:
     return ", ".join(f"{d.get('name')} {d.get('status', '')}".strip() for d in found)
 
 
+def _pids(application: Row) -> str:
+    found = application.get("deployments") or []
+    return ", ".join(str(pid) for deployment in found for pid in deployment.get("pids", ()))
+
+
 PARTS = {
-    "applications": table({"APPLICATION": "name", "STATUS": "status", "DEPLOYMENTS": _deployments}),
+    "applications": table(
+        {"APPLICATION": "name", "STATUS": "status", "DEPLOYMENTS": _deployments, "PIDS": _pids}
+    ),
     "replicas": table(
         {
             "MODEL": "model",

@@ -56,13 +56,25 @@ class ServeApi:
             raise Unavailable(f"Serve did not start: {answer.text}")
 
     def applications(self) -> list[ApplicationStatus]:
+        return [
+            ApplicationStatus(name, found["status"], _message(found))
+            for name, found in self._applications().items()
+        ]
+
+    def processes(self) -> dict[tuple[str, str], list[int]]:
+        """The process ids of each deployment's replicas, by application and deployment."""
+        return {
+            (name, deployment): [replica["pid"] for replica in parts["replicas"] if replica["pid"]]
+            for name, found in self._applications().items()
+            for deployment, parts in found.get("deployments", {}).items()
+        }
+
+    def _applications(self) -> dict[str, Any]:
         answer = self._call("GET", 30)
         if answer.is_error:
             raise Unavailable(f"Serve does not say how it is: {answer.text}")
-        return [
-            ApplicationStatus(name, found["status"], _message(found))
-            for name, found in answer.json().get("applications", {}).items()
-        ]
+        found: dict[str, Any] = answer.json().get("applications", {})
+        return found
 
     def shutdown(self, timeout: float) -> None:
         """Stop all applications: replicas finish what they are at."""

@@ -91,6 +91,15 @@ def test_a_configuration_that_is_none(run: Run, tmp_path: Path) -> None:
         assert found.err.startswith("lorikeet: ")
 
 
+SERVED = {
+    "router": {
+        "status": "RUNNING",
+        "deployments": {"Router": {"replicas": [{"pid": 4712}, {"pid": 4713}, {"pid": None}]}},
+    }
+}
+"""What Ray's own API says."""
+
+
 @pytest.fixture
 def running(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home whose product is the endpoint."""
@@ -98,7 +107,16 @@ def running(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(variable)
     with home_lock(tmp_path):
         parts = [Part(part="ray", started=1, seconds=2)]
-        ProductRecord(pid=1, instance="x", url=endpoint.url, parts=parts).save(tmp_path)
+        (tmp_path / "ray.token").write_text("secret")
+        ProductRecord(
+            pid=1,
+            instance="x",
+            url=endpoint.url,
+            parts=parts,
+            dashboard=endpoint.url,
+            ray_token_file=str(tmp_path / "ray.token"),
+        ).save(tmp_path)
+        endpoint.answers["GET /api/serve/applications/"] = (200, {"applications": SERVED})
         yield tmp_path
 
 
@@ -160,3 +178,13 @@ def test_status_shows_the_parts(endpoint: Endpoint, run: Run, running: Path) -> 
     assert found.code == 0
     for word in (f"{endpoint.url}  ready", "Router HEALTHY", "4711", "ft:b:bird:1", "Too [big]."):
         assert word in found.out
+    assert "4712, 4713" in found.out
+    (router,) = run("status", "--json", "--home", str(running)).json()["applications"]
+    assert router["deployments"][0]["pids"] == [4712, 4713]
+
+
+def test_status_without_rays_api_says_so(endpoint: Endpoint, run: Run, running: Path) -> None:
+    endpoint.answers["GET /status"] = (200, {"ready": True, "applications": []})
+    endpoint.answers["GET /api/serve/applications/"] = (500, {})
+    found = run("status", "--home", str(running))
+    assert (found.code, "not known" in found.err) == (0, True)
