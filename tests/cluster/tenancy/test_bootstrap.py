@@ -51,7 +51,7 @@ async def test_an_empty_file_is_replaced_and_a_strange_one_is_not(settings, data
     await bootstrap(settings, database)
     assert await _works(settings, database, redis)
     path.write_text("somebody's notes\n")
-    with pytest.raises(ConfigurationError, match=r"admin\.key"):
+    with pytest.raises(ConfigurationError, match=r"admin\.key holds no key; empty it"):
         await bootstrap(settings, database)
 
 
@@ -66,6 +66,52 @@ async def test_a_revoked_key_is_replaced_and_never_revived(settings, database, r
     revoked = [key.id for key in listed if key.revoked_at]
     assert revoked == [old.id]
     assert list(settings.home.iterdir()) == [settings.home / "admin.key"]
+
+
+async def test_a_home_may_remove_its_key_to_be_given_another(settings, database, redis) -> None:
+    await bootstrap(settings, database)
+    (settings.home / "admin.key").unlink()
+    await bootstrap(settings, database)
+    assert await _works(settings, database, redis)
+
+
+@pytest.fixture
+def nodes(settings, database) -> list[Settings]:
+    """Homes that share a database."""
+    url = {"database_url": database.url}
+    homes = [settings.home.with_name(f"node{n}") for n in range(3)]
+    return [settings.model_copy(update={"home": home, **url}) for home in homes]
+
+
+async def test_homes_that_share_a_database_share_one_key(nodes, database, redis) -> None:
+    first, *others = nodes
+    await bootstrap(first, database)
+    for node in (*others, first):
+        await bootstrap(node, database)
+    assert await _works(first, database, redis)
+    assert await _count(database, ApiKey) == 1
+    assert [(node.home / "admin.key").exists() for node in nodes] == [True, False, False]
+
+
+async def test_homes_that_start_together_share_one_key(nodes, database) -> None:
+    await asyncio.gather(*(bootstrap(node, database) for node in nodes))
+    assert await _count(database, ApiKey) == 1
+    assert [(node.home / "admin.key").exists() for node in nodes].count(True) == 1
+
+
+async def test_whoever_lost_the_shared_key_is_given_another(nodes, database, redis) -> None:
+    lost, chosen, other = nodes
+    await bootstrap(lost, database)
+    (lost.home / "admin.key").unlink()
+    chosen.home.mkdir()
+    (chosen.home / "admin.key").touch()
+    await bootstrap(chosen, database)
+    assert await _works(chosen, database, redis)
+    keys = Keys(database, redis)
+    for key in (await keys.list("org-default")).items:
+        await keys.revoke("org-default", key.id)
+    await bootstrap(other, database)
+    assert await _works(other, database, redis), "a revoked key is nobody's way in"
 
 
 START = """
