@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ from cluster.embedded.folders import private_folder
 from cluster.embedded.tether import tethered
 from cluster.errors import ConfigurationError, Unavailable
 from cluster.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def redis_binary() -> str:
@@ -47,17 +50,20 @@ class RedisServer:
         self.socket = settings.redis_socket
         self.folder = settings.home / "redis"
         self.pid: int | None = None
+        self._fault: str | None = None
         self._stopping = threading.Event()
         # The child is tethered to the thread that starts it, so one thread does both.
         self._thread = threading.Thread(target=self._keep, name="redis-server", daemon=True)
 
     def start(self) -> None:
+        """Raises ConfigurationError where there is no server or no folder of our own."""
+        redis_binary()  # the thread could not tell the caller
         for folder in (self.folder.parent, self.folder, self.socket.parent):
             private_folder(folder)
         self._thread.start()
 
     def wait(self, timeout: float = 20.0) -> None:
-        """Return when the server answers. Raises Unavailable with the end of its log."""
+        """Return when the server answers. Raises Unavailable with what went wrong."""
         deadline = time.monotonic() + timeout
         while not self.answers():
             if time.monotonic() > deadline:
@@ -84,28 +90,40 @@ class RedisServer:
         pause = 0.1
         while not self._stopping.is_set():
             began = time.monotonic()
-            lock = os.open(self.folder / "server.lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._run(lock)
-            except BlockingIOError:
-                pause = 0.5  # another owner's server
-            finally:
-                os.close(lock)
+                if not self._run_alone():
+                    pause = 0.5  # another owner's server
+            except Exception as error:  # no file, no process, no room: there may be some later
+                self._fault = f"It cannot be started: {error}"
+                log.exception("redis-server is not kept, to be tried again")
             pause = 0.1 if time.monotonic() - began > 10 else min(pause * 2, 5.0)
             self._stopping.wait(pause)
 
+    def _run_alone(self) -> bool:
+        """Run a server until it ends. False where another owner has the lock."""
+        lock = os.open(self.folder / "server.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # not around the start, which raises it too: no process is left
+                self._fault = None
+                return False
+            self._run(lock)
+            return True
+        finally:
+            os.close(lock)
+
     def _run(self, lock: int) -> None:
-        with (self.folder / "redis.log").open("ab") as log:
+        with (self.folder / "redis.log").open("ab") as output:
             child = subprocess.Popen(
                 tethered(self._command(), SIGTERM),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 pass_fds=[lock],
                 start_new_session=True,
             )
-        self.pid = child.pid
+        self.pid, self._fault = child.pid, None
         while child.poll() is None:
             if self._stopping.wait(0.1):
                 child.terminate()
@@ -127,6 +145,8 @@ class RedisServer:
         return [redis_binary(), *(word for k, v in options.items() for word in (f"--{k}", v))]
 
     def _last_words(self) -> str:
+        if self._fault is not None:
+            return self._fault
         path = self.folder / "redis.log"
         lines = path.read_text(errors="replace").splitlines()[-3:] if path.exists() else []
         return f"{path}: " + " | ".join(lines)

