@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from cluster.store.schema import BaseModelRow, now
-from cluster.store.sql import Database
+from cluster.store.sql import Database, take_turns
 
 
 class ModelKind(StrEnum):
@@ -72,8 +72,21 @@ class BaseModels:
         self._database = database
 
     async def register(self, model: BaseModel) -> None:
-        """Write what a replica serves; the replicas of one model write the same."""
+        """Write what a replica serves; the replicas of one model write the same.
+
+        An application has one model: what it served under another name is removed.
+        """
         async with self._database.begin() as session:
+            await take_turns(session, f"application {model.application}")
+            await session.execute(
+                update(BaseModelRow)
+                .where(
+                    BaseModelRow.application == model.application,
+                    BaseModelRow.name != model.name,
+                    BaseModelRow.removed_at.is_(None),
+                )
+                .values(removed_at=now())
+            )
             row = await session.get(BaseModelRow, model.name)
             if row is None:
                 row = BaseModelRow(name=model.name)

@@ -256,6 +256,18 @@ async def test_a_model_that_is_deployed_no_more_answers_no_more(shop: Shop) -> N
     assert shop.catalog.resolve(shop.organization, "budgie").base.modules == BASE.modules
 
 
+async def test_a_model_that_was_renamed_answers_to_its_new_name_only(shop: Shop) -> None:
+    models = BaseModels(shop.database)
+    await models.register(replace(BASE, name="finch", application="finch"))
+    await models.register(replace(BASE, name="budgie2"))
+    await shop.catalog.refresh()
+    assert {line.id for line in shop.catalog.listings(shop.organization)} == {"budgie2", "finch"}
+    with pytest.raises(ModelNotFound):
+        shop.catalog.resolve(shop.organization, "budgie")
+    await models.register(BASE)
+    assert {model.name for model in await models.list()} == {"budgie", "finch"}
+
+
 async def test_replicas_leave_the_directory(shop: Shop, redis: Redis) -> None:
     await shop.replica("r1", fields={"/v1/x": frozenset({"a"})})
     (found,) = (await shop.directory.read())["budgie"]
