@@ -12,9 +12,9 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import SEEK_END, FileIO
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Spool:
         self.folder = folder
         self.dropped = 0
         self._limit = limit
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def append(self, lines: Sequence[str]) -> None:
         """Keep the lines. What the disk or the limit has no room for is dropped and counted."""
@@ -36,10 +36,9 @@ class Spool:
         try:
             if self._file is None:
                 self._file = self._open()
-            if sum(path.stat().st_size for path in self._files()) + len(data) > self._limit:
+            if self._size() + len(data) > self._limit:
                 raise OSError(f"{self.folder} has reached {self._limit} bytes")
-            self._file.write(data)
-            self._file.flush()
+            _write(self._file, data)
         except OSError as error:
             self.dropped += len(lines)
             log.error("%d usage events are lost, %d in all: %s", len(lines), self.dropped, error)
@@ -63,18 +62,42 @@ class Spool:
                 path.unlink()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:  # a network file system may say only now that it is full
+                log.error("usage events may be lost: %s", error)
+
+    def _size(self) -> int:
+        size = 0
+        for path in self._files():
+            with suppress(FileNotFoundError):  # another process has just drained it
+                size += path.stat().st_size
+        return size
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("usage-*.jsonl"))
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> FileIO:
         # A new name each time: the old one may be in another process's hands, about to go.
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"usage-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        path.touch(mode=0o600)
-        file = path.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return file
+        while True:
+            path = self.folder / f"usage-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+            file = FileIO(os.open(path, flags, 0o600), "a")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink > 0:
+                return file
+            file.close()  # another process had it first, found it empty and removed it
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Write everything or nothing: half a line would spoil the one that comes after it."""
+    end, rest = file.seek(0, SEEK_END), memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(end)
+        raise

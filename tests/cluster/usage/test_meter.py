@@ -123,22 +123,3 @@ async def test_a_flush_that_is_cancelled_loses_nothing(redis_server, tmp_path) -
     await meter.close()
     assert set(await streamed(redis)) == {"req-1"}
     await redis.aclose()
-
-
-def test_the_spool_is_bounded_and_counts_what_it_drops(tmp_path, caplog) -> None:
-    spool = Spool(tmp_path, limit=100)
-    with caplog.at_level(logging.ERROR):
-        for _ in range(5):
-            spool.append(["x" * 29])
-    assert spool.dropped == 2
-    assert "2 in all" in caplog.text
-    assert [line for batch in spool.drain() for line in batch] == ["x" * 29] * 3
-    assert not spool.any()
-
-
-def test_a_spool_file_is_private(tmp_path) -> None:
-    spool = Spool(tmp_path)
-    spool.append(["secret"])
-    (path,) = tmp_path.iterdir()
-    assert path.stat().st_mode & 0o077 == 0
-    spool.close()
