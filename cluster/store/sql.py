@@ -19,11 +19,13 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from cluster.errors import Unavailable
+from cluster.errors import InvalidRequest, Unavailable
 from cluster.settings import Settings
 from cluster.store.schema import Row
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+NUL_REFUSED = "22021"
+"""PostgreSQL's SQLSTATE for a NUL character in a text."""
 SCHEMA_LOCK = 0x10121CEE  # any constant: it names our advisory lock in PostgreSQL
 
 
@@ -42,13 +44,21 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
-        """A transaction: committed at the end of the block, rolled back by an exception."""
+        """A transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises InvalidRequest where PostgreSQL refuses a text; SQLite takes it.
+        """
         try:
             async with self._sessions.begin() as session:
                 yield session
         except (OSError, DBAPIError, PoolExhausted) as error:
-            if isinstance(error, DBAPIError) and not _is_outage(error):
-                raise
+            if isinstance(error, DBAPIError):
+                if getattr(error.orig, "sqlstate", None) == NUL_REFUSED:
+                    raise InvalidRequest(
+                        "A text holds a NUL character, which the database does not keep."
+                    ) from error
+                if not _is_outage(error):
+                    raise
             raise Unavailable("The database does not answer.") from error
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from cluster.errors import Unavailable
+from cluster.errors import InvalidRequest, Unavailable
 from cluster.store.schema import Plan, Row
 from cluster.store.sql import Database, insert_missing, upgrade
 
@@ -83,6 +83,18 @@ async def test_a_mistake_is_no_outage(database) -> None:
     with pytest.raises(SQLAlchemyError) as raised:
         await execute("SELECT nonsense FROM nowhere")
     assert isinstance(raised.value, ProgrammingError) or "no such table" in str(raised.value)
+
+
+async def test_a_nul_in_a_text_is_the_callers_mistake(database) -> None:
+    async def read() -> Plan | None:
+        async with database.begin() as session:
+            return await session.get(Plan, "a\0")
+
+    if database.url.startswith("sqlite"):
+        assert await read() is None
+    else:
+        with pytest.raises(InvalidRequest, match="NUL"):
+            await read()
 
 
 @pytest.mark.parametrize(

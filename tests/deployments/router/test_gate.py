@@ -72,6 +72,8 @@ async def test_a_body_over_the_bound_is_refused(client: httpx.AsyncClient, chunk
         (b'{"name": ', "invalid_json"),
         (b'{"name": "x", "nmae": 1}', "unknown_parameter"),
         (b'{"name": "\\ud800"}', "invalid_request"),
+        (b'{"name": "a\\u0000b"}', "invalid_request"),
+        (b'{"name": "x", "a\\u0000b": 1}', "invalid_request"),
     ],
 )
 async def test_a_wrong_body_is_a_400_in_openais_shape(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from openai import AsyncOpenAI, NotFoundError
 
-from tests.cluster.jobs.world import facts
-from tests.deployments.router.dialects.openai.serving import Served
+from tests.cluster.jobs.world import World, facts
+from tests.deployments.router.dialects.openai.serving import Served, serve
 
 
 async def test_the_openai_client_uploads_reads_and_deletes(ann: Served) -> None:
@@ -29,6 +29,13 @@ async def test_a_foreign_file_is_not_found(ann: Served, bob: Served) -> None:
     for path in (f"/v1/files/{file.id}", f"/v1/files/{file.id}/content"):
         assert (await bob.http.get(path)).status_code == 404
     assert (await bob.http.delete(f"/v1/files/{file.id}")).status_code == 404
+
+
+async def test_a_nul_in_the_path_or_the_query_is_the_callers_mistake(both: World) -> None:
+    async for ann in serve(both, both.ann):
+        assert (await ann.http.get("/v1/files/%00")).status_code in (400, 404)
+        assert (await ann.http.get("/v1/files?after=%00")).status_code == 400
+        assert (await ann.http.get("/v1/fine_tuning/jobs/%00")).status_code in (400, 404)
 
 
 GOOD = {"purpose": "fine-tune"}
