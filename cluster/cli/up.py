@@ -127,17 +127,21 @@ def _print_summary(home: Path, model: str | None, *, detached: bool) -> None:
     if (key := admin_key(home)) is not None:
         say(f"Admin key  {key}")
         say(f"Kept in    {key_file(home)}")
+        shell = f"$(cat {shlex.quote(str(key_file(home)))})"
+    else:
+        say("The admin key is in the home that first used this database.")
+        shell = "$LORIKEET_API_KEY"
     if model is not None:
         say("")
-        say(_curl(record.url, key_file(home), model))
+        say(_curl(record.url, shell, model))
     say("")
     stop = f"`lorikeet down --home {shlex.quote(str(home))}`" if detached else "Ctrl-C"
     say(f"Stop it with {stop}.")
 
 
-def _curl(url: str, key: Path, model: str) -> str:
+def _curl(url: str, key: str, model: str) -> str:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
-    authorization = f'"Authorization: Bearer $(cat {shlex.quote(str(key))})"'
+    authorization = f'"Authorization: Bearer {key}"'
     return (
         f"curl {url}/v1/chat/completions -H {authorization} "
         f"-H 'Content-Type: application/json' -d {shlex.quote(body)}"

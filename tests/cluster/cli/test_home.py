@@ -144,6 +144,11 @@ def test_up_tells_where_it_is(
     told = run("up", "--detach", "--home", str(running)).out
     for word in (f"{endpoint.url}/v1", "sk-admin", f"$(cat {running}/admin.key)", "lorikeet down"):
         assert word in told
+    (running / "admin.key").unlink()
+    told = run("up", "--detach", "--home", str(running)).out
+    assert "Bearer $LORIKEET_API_KEY" in told
+    assert "admin.key" not in told
+    (running / "admin.key").write_text("sk-admin\n")
     found = run("up", "--detach", "--json", "--home", str(running))
     assert (found.json()["url"], found.json()["ready"]) == (endpoint.url, True)
     assert "sk-admin" not in found.out
