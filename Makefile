@@ -36,7 +36,7 @@ SLOW = tests/product tests/deployments/test_engine.py tests/rag/test_embed.py \
 	tests/train/budgie/test_tokenizer.py tests/train/budgie/test_weights.py
 
 unit: setup
-	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster and not slow and not gpu and not browser" \
+	$(BIN)/pytest -n 3 --dist worksteal -m "not cluster and not slow and not gpu and not browser" \
 		$(SLOW:%=--ignore %) $(ARGS)
 
 # What needs a browser or a GPU runs where there is one, and says that it was skipped elsewhere.

