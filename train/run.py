@@ -10,7 +10,7 @@ import argparse
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from cluster.store.artifacts import Artifacts
 from train.checkpoint import run_name
 from train.loop import Work, on_worker
 from train.publish import CataloguePublisher
+from train.room import START_TRIES, missing, resources
 from train.stop import StopMarker
 
 WORKER_RESTARTS = 2
@@ -58,15 +59,37 @@ def run(work: Work) -> None:
 
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
     job = work.assignment
     artifacts = Artifacts(work.artifacts_url)
+    if (short := missing(job.plan, ray.available_resources())) is not None:
+        tell(work, lambda journal: journal.note(f"Waiting for room: {short}", level="warn"))
     marker = StopMarker(artifacts, job.job_id, job.attempt)
     # After ray.init, which installs a handler of its own.
     before = signal.signal(signal.SIGTERM, lambda *_: marker.leave())
     try:
         trainer(work, artifacts).fit()
+    except ControllerError as error:
+        if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+            raise
+        short = missing(job.plan, ray.available_resources()) or "its workers did not start in time."
+        message = f"No room for the job in {START_TRIES} minutes: {short}"
+        tell(work, lambda journal: journal.fail("insufficient_resources", message))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def tell(work: Work, write: Callable[[Journal], None]) -> None:
+    """Write to the job's journal, unless it has moved on without this attempt."""
+    journal = work.open_journal()
+    try:
+        write(journal)
+    except Superseded:
+        pass
+    finally:
+        journal.close()
 
 
 def trainer(work: Work, artifacts: Artifacts) -> Any:
@@ -78,17 +101,18 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
 
     plan, job = work.assignment.plan, work.assignment
     gpu = plan.gpus_per_worker > 0
-    resources = {"CPU": plan.cpus_per_worker} | ({"GPU": plan.gpus_per_worker} if gpu else {})
     return TorchTrainer(
         on_worker,
         train_loop_config={"work": work},
         torch_config=Rendezvous(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=plan.num_workers, use_gpu=gpu, resources_per_worker=resources
+            num_workers=plan.num_workers, use_gpu=gpu, resources_per_worker=resources(plan)
         ),
         run_config=RunConfig(
             name=run_name(job.attempt),
-            failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
+            failure_config=FailureConfig(
+                max_failures=WORKER_RESTARTS, controller_failure_limit=START_TRIES - 1
+            ),
             worker_runtime_env={"env_vars": worker_environment(job)},
             **storage(artifacts, f"jobs/{job.job_id}"),
         ),

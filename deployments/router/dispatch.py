@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import orjson
 
-from cluster.errors import LorikeetError, Unavailable
+from cluster.errors import InvalidRequest, LorikeetError, Unavailable
 from cluster.settings import Settings
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange
@@ -34,7 +34,10 @@ class Dispatch:
     async def __call__(self, exchange: Exchange) -> None:
         route = exchange.route
         assert route is not None, "resolve comes before dispatch"
-        body = orjson.dumps(exchange.document)
+        try:
+            body = orjson.dumps(exchange.document)
+        except orjson.JSONEncodeError as error:  # it reads more levels than it writes
+            raise InvalidRequest("The body is nested too deeply.") from error
         headers = (
             # Ours, not the caller's: the engine takes two requests of one id for one.
             b"content-type: application/json\r\nx-request-id: %b\r\nx-lorikeet-token: %b\r\n"
@@ -132,4 +135,4 @@ async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
             return None
     if status not in FAULTS:
         return None
-    return from_engine(status, told, PROMPT[exchange.endpoint])
+    return from_engine(status, told, PROMPT[exchange.endpoint], exchange.document.keys())

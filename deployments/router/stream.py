@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from cluster.errors import Unavailable
-from deployments.router.dialects.openai.errors import from_engine
+from deployments.router.dialects.openai.errors import from_engine, render_event
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.upstream import ConnectionLost
 
@@ -31,7 +31,8 @@ class Stream:
             if answer.status != 200:
                 exchange.usage = Usage()
                 told = exchange.first + await answer.read_all()
-                raise from_engine(answer.status, told, PROMPT[exchange.endpoint])
+                prompt, fields = PROMPT[exchange.endpoint], exchange.document.keys()
+                raise from_engine(answer.status, told, prompt, fields)
             if exchange.stream:
                 await self._events(exchange)
             else:
@@ -83,10 +84,26 @@ class Events:
         # An aborted stream brings no counts: about one event a token is the best that is known.
         self._exchange.usage.completion += ready.count(b"\n\n")
         if ERROR_EVENT in ready:
-            self._exchange.error_code = "engine_error"
+            ready = self._take_error(ready)
         if _COUNTS in ready:
             return self._take_counts(ready)
         return ready
+
+    def _take_error(self, ready: bytes) -> bytes:
+        """The engine's error in our own shape."""
+        self._exchange.error_code = "engine_error"
+        kept = []
+        for event in ready.split(b"\n\n"):
+            if event.startswith(ERROR_EVENT):
+                told = event.removeprefix(b"data: ")
+                try:
+                    status = int(orjson.loads(told)["error"]["code"])
+                except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                    status = 500
+                error = from_engine(status, told, PROMPT[self._exchange.endpoint])
+                event = render_event(error).removesuffix(b"\n\n")
+            kept.append(event)
+        return b"\n\n".join(kept)
 
     def _take_counts(self, ready: bytes) -> bytes:
         kept = []

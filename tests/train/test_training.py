@@ -105,6 +105,18 @@ def learned(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Fold
     return train(tmp_path_factory.mktemp("learned"))
 
 
+def test_a_job_that_finds_no_room_says_so_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.run.START_TRIES", 1)
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3")
+    journal = train(tmp_path, num_workers=50)
+    (note,) = journal.lines("note")
+    assert note["message"].startswith("Waiting for room: 50 workers need ")
+    (failure,) = journal.lines("fail")
+    assert failure["code"] == "insufficient_resources"
+
+
 def states(journal: FolderJournal) -> list[str]:
     return [line["state"] for line in journal.lines("move")]
 
@@ -125,7 +137,12 @@ def test_a_killed_worker_resumes_with_the_same_losses(
     journal = train(tmp_path, kill_at=25)
     assert (tmp_path / "killed").exists()
     notes = [line["message"] for line in journal.lines("note")]
-    assert notes == ["Training began.", "Training goes on after step 20 of attempt 1."]
+    steps = learned.lines("progress")[-1]["step"]
+    assert notes == [
+        "Training began.",
+        "Training goes on after step 20 of attempt 1.",
+        f"Learned after {steps} of {PLAN.max_steps} steps: stopping here.",
+    ]
     before, after = losses(learned.folder), losses(tmp_path)
     assert before == after
     assert journal.lines("registering")

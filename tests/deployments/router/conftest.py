@@ -33,7 +33,18 @@ from tests.deployments.router.fake_engine import FakeEngine
 BUDGIE = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 2048, max_rank=64)
 FIELDS = {
     "/v1/chat/completions": frozenset(
-        {"model", "messages", "stream", "stream_options", "max_tokens", "n", "user", "cache_salt"}
+        {
+            "model",
+            "messages",
+            "stream",
+            "stream_options",
+            "max_tokens",
+            "n",
+            "user",
+            "cache_salt",
+            "metadata",
+            "structured_outputs",
+        }
     )
 }
 

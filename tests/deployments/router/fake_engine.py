@@ -31,6 +31,8 @@ class Behaviour:
     error: dict[str, Any] | None = None
     forgetful: bool = False
     deadly: bool = False
+    fail_after: int | None = None
+    """After so many tokens of a stream `error` is told instead of the first event."""
 
 
 @dataclass
@@ -132,13 +134,16 @@ class FakeEngine:
 
     async def _stream(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        if self.behaviour.error is not None:
+        if self.behaviour.error is not None and self.behaviour.fail_after is None:
             self._event(writer, {"error": self.behaviour.error})
         for index in range(self.behaviour.tokens):
             if index == self.behaviour.die_after:
                 writer.transport.abort()
                 raise ConnectionError
             await self._pace(gone, 1)
+            if index == self.behaviour.fail_after:
+                self._event(writer, {"error": self.behaviour.error})
+                break
             self._event(writer, {"choices": [{"delta": {"content": f"t{index}"}}]})
             await writer.drain()
         self._event(writer, {"choices": [], "usage": self._usage()})

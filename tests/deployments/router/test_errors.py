@@ -54,6 +54,14 @@ def test_other_answers_keep_their_meaning(status: int, kind: type[LorikeetError]
     assert type(from_engine(status, b"<html>", "messages")) is kind
 
 
+def test_the_field_that_a_sentence_begins_with_is_named() -> None:
+    fields = {"n", "model", "messages"}
+    found = from_engine(400, _told("n must be at least 1, got 0.", None), "messages", fields)
+    assert found.param == "n"
+    other = from_engine(400, _told("the model says no", None), "messages", fields)
+    assert other.param is None
+
+
 def test_a_time_to_come_again_is_rounded_up() -> None:
     assert headers(Unavailable("x", retry_after=0.2)) == {"retry-after": "1"}
     assert headers(Unavailable("x", retry_after=1.2)) == {"retry-after": "2"}

@@ -183,6 +183,27 @@ async def test_a_stream_that_breaks_ends_with_an_error_event(rig: Rig) -> None:
     assert event.completion_tokens == 2
 
 
+async def test_an_engines_error_in_mid_stream_is_told_in_our_shape(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    engine.behaviour = Behaviour(tokens=5, pace=0.02, fail_after=2, error=DEAD)
+    answered = await rig.post({**CHAT, "stream": True})
+    assert answered.status == 200
+    failed = [event for event in answered.body.split(b"\n\n") if b'"error"' in event]
+    (error,) = [json.loads(event.removeprefix(b"data: "))["error"] for event in failed]
+    assert (error["code"], error["type"]) == ("internal_error", "api_error")
+    assert error["message"] == DEAD["message"]
+    (event,) = rig.meter.events
+    assert event.error_code == "engine_error"
+
+
+async def test_what_is_nested_too_deeply_is_the_callers_mistake(rig: Rig) -> None:
+    await rig.add_engine()
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+    body = json.dumps(CHAT).encode().replace(b"{", b'{"metadata": %b, ' % deep, 1)
+    answered = await rig.post(body)
+    assert (answered.status, "deep" in answered.json["error"]["message"]) == (400, True)
+
+
 async def test_no_replica_is_a_503_with_a_time_to_come_again(rig: Rig) -> None:
     answered = await rig.post(CHAT)
     assert answered.status == 503
@@ -317,9 +338,12 @@ BAD = {
     "messages of a wrong type": ({**CHAT, "messages": "hi"}, 400, "messages", "invalid_request"),
     "stream of a wrong type": ({**CHAT, "stream": "yes"}, 400, "stream", "invalid_request"),
     "too many answers": ({**CHAT, "n": 129}, 400, "n", "invalid_request"),
+    "outputs of a wrong type": (
+        {**CHAT, "structured_outputs": 1}, 400, "structured_outputs", "invalid_request",
+    ),
     "an unknown field": ({**CHAT, "temprature": 1}, 400, "temprature", "unknown_parameter"),
     "an engine's own field": ({**CHAT, "request_id": "x"}, 400, "request_id", "unknown_parameter"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)

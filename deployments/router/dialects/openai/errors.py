@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -64,15 +64,20 @@ def render_event(error: LorikeetError) -> bytes:
     return b"data: " + orjson.dumps(body(error)) + b"\n\n"
 
 
-def from_engine(status: int, content: bytes, prompt: str) -> LorikeetError:
-    """The engine's error answer as one of ours; `prompt` is the field that holds its input."""
+def from_engine(
+    status: int, content: bytes, prompt: str, fields: Collection[str] = ()
+) -> LorikeetError:
+    """The engine's error answer as one of ours.
+
+    `prompt` is the field that holds its input, `fields` are those of the request.
+    """
     try:
         told = orjson.loads(content)["error"]
         message, param = str(told["message"]), told.get("param")
     except (orjson.JSONDecodeError, KeyError, TypeError):
         message, param = content[:200].decode(errors="replace"), None
     if status in (400, 422):
-        return _refused(message, param, prompt)
+        return _refused(message, param, prompt, fields)
     if status == 404:
         # The catalogue knew the name a moment ago: its replica has just let go of it.
         return Unavailable("The model is being moved to other replicas.", retry_after=1.0)
@@ -85,7 +90,9 @@ def from_engine(status: int, content: bytes, prompt: str) -> LorikeetError:
     return UpstreamFailed(f"The engine answered {status}: {message}")
 
 
-def _refused(message: str, param: str | None, prompt: str) -> InvalidRequest:
+def _refused(
+    message: str, param: str | None, prompt: str, fields: Collection[str]
+) -> InvalidRequest:
     if "maximum context length" in message or "max_model_len" in message:
         message = _PARAMETER.sub("", message)
         return ContextTooLong(message, param=prompt if param in _LENGTHS else param)
@@ -95,8 +102,14 @@ def _refused(message: str, param: str | None, prompt: str) -> InvalidRequest:
             return from_validation([ast.literal_eval(finding) for finding in findings])
     except (ValueError, SyntaxError):
         pass  # a finding that the engine cut or that holds more than literals: as it was told
-    field = None if param is None else param.removeprefix("body.")
+    field = _named(message, fields) if param is None else param.removeprefix("body.")
     return InvalidRequest(_PARAMETER.sub("", message), param=field)
+
+
+def _named(message: str, fields: Collection[str]) -> str | None:
+    """The field of the request that the engine's sentence begins with, as most of them do."""
+    word = message.partition(" ")[0]
+    return word if word in fields else None
 
 
 def from_validation(errors: Sequence[Any]) -> InvalidRequest:

@@ -25,6 +25,8 @@ ENGINE_ONLY = frozenset(
     }
 )
 """Fields of vLLM's classes that steer the engine itself and are not for callers."""
+OBJECTS = ("metadata", "response_format", "stream_options", "structured_outputs")
+"""Fields that are objects; vLLM takes other values for some of them, or breaks at them."""
 DEFAULT_COMPLETION = 256
 """Tokens reserved for an answer whose length the caller did not bound."""
 MAX_ANSWERS = 128
@@ -67,11 +69,12 @@ class ParseInference:
             _messages(body)
         else:
             exchange.prompts = _prompts(body)
+        for field in OBJECTS:
+            if not isinstance(body.get(field), dict | None):
+                raise InvalidRequest(
+                    f"{field} must be an object, not {kind(body[field])}.", param=field
+                )
         options = body.get("stream_options")
-        if options is not None and not isinstance(options, dict):
-            raise InvalidRequest(
-                f"stream_options must be an object, not {kind(options)}.", param="stream_options"
-            )
         if exchange.stream:
             # Accounting needs the counts; who did not ask for them is not shown them.
             exchange.usage_wanted = bool((options or {}).get("include_usage"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.errors import InvalidRequest
 from cluster.tenancy.principal import Principal
@@ -24,36 +25,48 @@ MAX_DAYS = 31
 LATEST = 2**33
 """Of a Unix time: in the year 2242, and before databases and calendars have an end."""
 
-Moment = Annotated[int, Query(ge=0, le=LATEST)]
+Moment = Annotated[int, Field(ge=0, le=LATEST)]
+
+
+class Asked(BaseModel):
+    """The query. What is not here is refused: its answer would be about something else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start_time: Moment
+    end_time: Moment | None = None
+    bucket_width: Literal["1d"] = "1d"
+    group_by: list[Literal["model"]] = ["model"]
+    group_by_of_sdk: list[Literal["model"]] = Field(["model"], alias="group_by[]")
+    """The same, as OpenAI's SDK writes lists."""
+    limit: int = Field(MAX_DAYS, ge=1, le=MAX_DAYS)
+    """Of days. There are no further pages, so fewer than asked for are refused."""
 
 
 @router.get("/completions")
 async def completions(
     who: Annotated[Principal, Depends(reader)],
     at: Annotated[Services, Depends(services)],
-    start_time: Moment,
-    end_time: Moment | None = None,
+    asked: Annotated[Asked, Query()],
 ) -> dict[str, Any]:
     """Chat and text completions by day (UTC) and model, the oldest day first."""
-    return await _page("completions", who, at, start_time, end_time)
+    return await _page("completions", who, at, asked)
 
 
 @router.get("/embeddings")
 async def embeddings(
     who: Annotated[Principal, Depends(reader)],
     at: Annotated[Services, Depends(services)],
-    start_time: Moment,
-    end_time: Moment | None = None,
+    asked: Annotated[Asked, Query()],
 ) -> dict[str, Any]:
     """Embeddings by day (UTC) and model, the oldest day first."""
-    return await _page("embeddings", who, at, start_time, end_time)
+    return await _page("embeddings", who, at, asked)
 
 
-async def _page(
-    kind: str, who: Principal, at: Services, start_time: int, end_time: int | None
-) -> dict[str, Any]:
+async def _page(kind: str, who: Principal, at: Services, asked: Asked) -> dict[str, Any]:
     """Whole days: from that of `start_time` to that of the second before `end_time`."""
-    first = datetime.fromtimestamp(start_time, UTC).date()
+    first = datetime.fromtimestamp(asked.start_time, UTC).date()
+    end_time = asked.end_time
     until = datetime.now(UTC) if end_time is None else datetime.fromtimestamp(end_time, UTC)
     last = (until - timedelta(seconds=1)).date()
     days = (last - first).days + 1
@@ -61,6 +74,12 @@ async def _page(
         raise InvalidRequest(
             f"start_time to end_time are {days} days; allowed are 1 to {MAX_DAYS}.",
             param="start_time",
+        )
+    if days > asked.limit:
+        raise InvalidRequest(
+            f"limit is {asked.limit}, and start_time to end_time are {days} days: all days come in "
+            "one page; ask for a shorter time.",
+            param="limit",
         )
     found: dict[date, list[Total]] = defaultdict(list)
     since, end = _begin(first), _begin(last) + DAY

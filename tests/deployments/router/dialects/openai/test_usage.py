@@ -90,6 +90,44 @@ async def test_bad_times(http: httpx.AsyncClient, query: str) -> None:
     assert answer.json()["error"]["param"] == "start_time"
 
 
+@pytest.mark.parametrize("kind", ["completions", "embeddings"])
+@pytest.mark.parametrize(
+    ("query", "param", "told"),
+    [
+        ("bucket_width=1h", "bucket_width", "'1d'"),
+        ("bucket_width=zz", "bucket_width", "'1d'"),
+        ("group_by=%00", "group_by.0", "'model'"),
+        ("group_by[]=project_id", "group_by[].0", "'model'"),
+        ("group_by=model&group_by=user_id", "group_by.1", "'model'"),
+        ("page=zz", "page", "page"),
+        ("project_ids=p", "project_ids", "project_ids"),
+        ("limit=0", "limit", "1"),
+        ("limit=2", "limit", "3 days"),
+    ],
+)
+async def test_what_is_not_supported_is_refused_by_name(
+    http: httpx.AsyncClient, kind: str, query: str, param: str, told: str
+) -> None:
+    start, end = int(NOON.timestamp()), int((NOON + 2 * DAY).timestamp())
+    answer = await http.get(
+        f"/v1/organization/usage/{kind}?start_time={start}&end_time={end}&{query}"
+    )
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["param"] == param
+    assert told in error["message"]
+
+
+async def test_what_is_supported_may_be_said(http: httpx.AsyncClient) -> None:
+    start = int(NOON.timestamp())
+    times = f"start_time={start}&end_time={start + 60}"
+    plain = await http.get(f"/v1/organization/usage/completions?{times}")
+    for brackets in ("", "[]"):
+        said = f"{times}&bucket_width=1d&group_by{brackets}=model&limit=7"
+        answer = await http.get(f"/v1/organization/usage/completions?{said}")
+        assert (answer.status_code, answer.json()) == (200, plain.json())
+
+
 async def test_today_needs_no_end(http: httpx.AsyncClient) -> None:
     start = int(datetime.now(UTC).timestamp()) - 5
     answer = await http.get("/v1/organization/usage/completions", params={"start_time": start})
