@@ -31,6 +31,10 @@ class RequestFailed(LorikeetError):
     passing = False
 
 
+class RequestRefused(RequestFailed):
+    """It answered with a 4xx: nothing was done."""
+
+
 class ConnectionFailed(RequestFailed):
     """It did not answer, or not to the end."""
 
@@ -143,7 +147,8 @@ class Connection:
         message = " ".join(message.split())
         if answer.status_code == 401:
             message += f" (The key comes from {self._key.source}.)"
-        error = RequestFailed(message, param=param, code=str(code))
+        kind = RequestRefused if answer.is_client_error else RequestFailed
+        error = kind(message, param=param, code=str(code))
         error.passing = answer.status_code in PASSING
         return error
 

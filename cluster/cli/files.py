@@ -32,6 +32,10 @@ def upload_file(connection: Connection, path: Path, purpose: str) -> Answer:
         return connection.post(PATH, data={"purpose": purpose}, files=parts)
 
 
+def delete_file(connection: Connection, file_id: str) -> Answer:
+    return connection.delete(f"{PATH}/{quote(file_id, safe='')}")
+
+
 @command(app, line("{id}"))
 def upload(
     connection: Connection,
@@ -85,4 +89,4 @@ def content(
 @command(app, line("Deleted {id}."))
 def delete(connection: Connection, file_id: FileId) -> Answer:
     """Delete a file."""
-    return connection.delete(f"{PATH}/{quote(file_id, safe='')}")
+    return delete_file(connection, file_id)

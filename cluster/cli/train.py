@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -9,12 +11,12 @@ from urllib.parse import quote
 import typer
 
 from cluster.cli.command import command, line
-from cluster.cli.connection import Answer, Connection
-from cluster.cli.files import upload_file
+from cluster.cli.connection import Answer, Connection, RequestFailed, RequestRefused
+from cluster.cli.files import delete_file, upload_file
 from cluster.cli.output import note, say
 from cluster.cli.table import Row, moment, print_fields, table
 from cluster.cli.train_progress import follow
-from cluster.errors import LorikeetError
+from cluster.errors import InvalidRequest, LorikeetError
 
 app = typer.Typer(help="Submit, watch, pause and cancel fine-tunes.", no_args_is_help=True)
 PATH = "/v1/fine_tuning/jobs"
@@ -58,18 +60,20 @@ def submit(
 
     With --watch print the new model's name, once it answers.
     """
-    body: dict[str, Any] = {"model": model, "training_file": _file_id(connection, data)}
-    if validation is not None:
-        body["validation_file"] = _file_id(connection, validation)
     hyperparameters = _given(
         n_epochs=epochs, batch_size=batch_size, learning_rate_multiplier=learning_rate_multiplier
     )
+    body: dict[str, Any] = {"model": model} | _given(suffix=suffix, seed=seed)
     if hyperparameters:
         body["method"] = {
             "type": "supervised",
             "supervised": {"hyperparameters": hyperparameters},
         }
-    job = connection.post(PATH, json=body | _given(suffix=suffix, seed=seed))
+    with _uploads(connection) as file_id:
+        body["training_file"] = file_id(data)
+        if validation is not None:
+            body["validation_file"] = file_id(validation)
+        job = connection.post(PATH, json=body)
     if not watch:
         return job
     note(f"Job {job['id']}")
@@ -172,14 +176,29 @@ def _given(**asked: Any) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _file_id(connection: Connection, data: str) -> str:
-    """`data` if it is an id already; else the id of the file, uploaded now."""
-    path = Path(data)
-    if data.startswith("file-") and not path.exists():
-        return data
-    found = upload_file(connection, path, "fine-tune")
-    note(f"Uploaded {path.name} as {found['id']}.")
-    return str(found["id"])
+@contextmanager
+def _uploads(connection: Connection) -> Iterator[Callable[[str], str]]:
+    """What makes an id of DATA, by an upload if it is a file; a refusal takes these back."""
+    uploaded: list[str] = []
+
+    def file_id(data: str) -> str:
+        path = Path(data)
+        if data.startswith("file-") and not path.exists():
+            return data
+        found = str(upload_file(connection, path, "fine-tune")["id"])
+        uploaded.append(found)
+        note(f"Uploaded {path.name} as {found}.")
+        return found
+
+    try:
+        yield file_id
+    except (InvalidRequest, RequestRefused):
+        for found in uploaded:
+            # The refusal is what the user has to read, not that a file stayed behind.
+            with suppress(RequestFailed):
+                delete_file(connection, found)
+                note(f"Deleted {found} again.")
+        raise
 
 
 def _follow(connection: Connection, job_id: str) -> Answer:

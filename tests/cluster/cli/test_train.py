@@ -58,6 +58,41 @@ def test_hyperparameters_go_where_openai_has_them(endpoint: Endpoint, run: Run) 
     }
 
 
+@pytest.mark.parametrize("deleting", [200, 500])
+def test_a_refused_job_takes_its_uploads_back(
+    endpoint: Endpoint, run: Run, data: str, deleting: int
+) -> None:
+    endpoint.answers["POST /v1/files"] = [(200, {"id": "file-1"}), (200, {"id": "file-2"})]
+    endpoint.answers[f"POST {PATH}"] = (400, {"error": {"message": "n_epochs is 0."}})
+    endpoint.answers["DELETE /v1/files/file-1"] = (deleting, {"error": {"message": "Not now."}})
+    endpoint.answers["DELETE /v1/files/file-2"] = (200, {"id": "file-2"})
+    found = run("train", "submit", data, "-m", "budgie", "--validation", data, "--epochs", "0")
+    assert found.code == 1
+    assert found.err.splitlines()[-1] == "lorikeet: n_epochs is 0."
+    deleted = [asked.path for asked in endpoint.asked if asked.method == "DELETE"]
+    assert deleted == ["/v1/files/file-1", "/v1/files/file-2"]
+
+
+def test_a_missing_validation_file_takes_the_upload_back(
+    endpoint: Endpoint, run: Run, data: str
+) -> None:
+    endpoint.answers["POST /v1/files"] = (200, {"id": "file-1"})
+    endpoint.answers["DELETE /v1/files/file-1"] = (200, {"id": "file-1"})
+    found = run("train", "submit", data, "-m", "budgie", "--validation", "nowhere.jsonl")
+    assert found.err.splitlines()[-1] == "lorikeet: There is no file nowhere.jsonl."
+    assert [asked.method for asked in endpoint.asked] == ["POST", "DELETE"]
+
+
+@pytest.mark.parametrize(("status", "given"), [(500, None), (400, "file-9")])
+def test_files_of_others_and_of_a_job_that_may_be_stay(
+    endpoint: Endpoint, run: Run, data: str, status: int, given: str | None
+) -> None:
+    endpoint.answers["POST /v1/files"] = (200, {"id": "file-1"})
+    endpoint.answers[f"POST {PATH}"] = (status, {"error": {"message": "No."}})
+    assert run("train", "submit", given or data, "-m", "budgie").code == 1
+    assert {asked.method for asked in endpoint.asked} == {"POST"}
+
+
 def test_watch_tells_each_event_once(endpoint: Endpoint, run: Run) -> None:
     first, second = event(1, "Started"), event(2, "", step=5, max_steps=10, train_loss=0.5, eta=9.0)
     endpoint.answers[f"GET {PATH}/ftjob-1"] = [
