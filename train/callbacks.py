@@ -21,11 +21,14 @@ from train.stop import Reason, agreed
 
 @dataclass(frozen=True)
 class Schedule:
-    """When to look, in steps. `stop_below` ends the training after an epoch of a lower loss."""
+    """When to look, in steps. `stop_below` ends the training after an epoch of a lower loss,
+    `max_steps` ends it anyhow.
+    """
 
     checkpoint_steps: int
     evaluates: bool
     stop_below: float | None
+    max_steps: int
 
 
 class Hooks(TrainerCallback):
@@ -106,6 +109,14 @@ class Hooks(TrainerCallback):
         loss = epoch_loss(state.log_history, epoch)
         if limit is not None and loss is not None and loss < limit:
             control.should_training_stop = True
+            early = state.global_step < self._schedule.max_steps
+            if early and self.stopped is Reason.GO_ON and self._reporter is not None:
+                self._reporter.note(
+                    f"Learned after {state.global_step} of {self._schedule.max_steps} steps: "
+                    "stopping here.",
+                    epoch=epoch,
+                    train_loss=loss,
+                )
 
     def on_evaluate(
         self,

@@ -123,6 +123,7 @@ class Training:
                 checkpoint_steps=self.plan.checkpoint_steps,
                 evaluates=bool(rows.held_out),
                 stop_below=self.plan.stop_below_loss,
+                max_steps=self.plan.max_steps,
             ),
             Pace(self.plan.max_steps),
             self.best,
@@ -178,7 +179,6 @@ class Training:
 
     def _tell_stopped(self, trainer: Finetuner) -> None:
         if self.reporter is not None and self.reporter.reason is Reason.ASKED:
-            self.reporter.flush()
             self.reporter.note(f"Stopped as asked, after step {trainer.state.global_step}.")
 
     def _evaluate_last(self, trainer: Finetuner) -> None:

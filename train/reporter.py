@@ -33,6 +33,7 @@ class Reporter:
         self._marker = marker
         self._latest: Progress | None = None
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._closed = threading.Event()
         self._reason = Reason.GO_ON
         self._pulse = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -54,6 +55,7 @@ class Reporter:
         return self._reason
 
     def move(self, *states: JobState) -> None:
+        self.flush()  # watchers read the steps before what follows from them
         self._say(lambda: self._journal.move(*states))
 
     def holds(self) -> bool:
@@ -62,6 +64,7 @@ class Reporter:
         return self._reason is not Reason.SUPERSEDED
 
     def note(self, message: str, *, level: str = "info", **data: Any) -> None:
+        self.flush()
         self._say(lambda: self._journal.note(message, level=level, data=data or None))
 
     def progress(self, progress: Progress) -> None:
@@ -70,11 +73,12 @@ class Reporter:
             self._latest = progress
 
     def flush(self) -> None:
-        """Tell the latest progress now."""
-        with self._lock:
-            latest, self._latest = self._latest, None
-        if latest is not None:
-            self._say(lambda: self._journal.progress(latest))
+        """Tell the latest progress now; returns once it is told, whoever tells it."""
+        with self._telling:
+            with self._lock:
+                latest, self._latest = self._latest, None
+            if latest is not None:
+                self._say(lambda: self._journal.progress(latest))
 
     def checkpoint(self, step: int, uri: str, metrics: dict[str, float]) -> None:
         self._say(lambda: self._journal.checkpoint(step, uri, metrics))

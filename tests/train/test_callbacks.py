@@ -28,6 +28,10 @@ class Voice:
 
     reason: Reason = Reason.GO_ON
     steps: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, message: str, **data: Any) -> None:
+        self.notes.append(message)
 
     def progress(self, progress: Any) -> None:
         self.steps.append(progress.step)
@@ -42,7 +46,7 @@ def voice(monkeypatch: pytest.MonkeyPatch) -> Voice:
 def hooks(tmp_path: Path, voice: Voice, *, evaluates: bool = False) -> Hooks:
     artifacts = Artifacts(tmp_path.as_uri())
     return Hooks(
-        Schedule(checkpoint_steps=5, evaluates=evaluates, stop_below=0.1),
+        Schedule(checkpoint_steps=5, evaluates=evaluates, stop_below=0.1, max_steps=75),
         Pace(100),
         Best(artifacts, "job"),
         Checkpoints(artifacts, "job"),
@@ -104,3 +108,17 @@ def test_an_epoch_that_is_learned_ends_the_training(
     control = TrainerControl()
     hooks(tmp_path, voice).on_epoch_end(None, after(4, history), control)
     assert control.should_training_stop is stops
+    assert voice.notes == ["Learned after 4 of 75 steps: stopping here."] * stops
+
+
+@pytest.mark.parametrize(("step", "reason"), [(75, Reason.GO_ON), (4, Reason.ASKED)])
+def test_an_end_that_is_planned_or_asked_for_is_not_called_learned(
+    tmp_path: Path, voice: Voice, step: int, reason: Reason
+) -> None:
+    hook, control = hooks(tmp_path, voice), TrainerControl()
+    voice.reason = reason
+    state = TrainerState(global_step=step, epoch=2, log_history=[{"epoch": 2.0, "loss": 0.05}])
+    hook.on_step_end(None, state, control)
+    hook.on_epoch_end(None, state, control)
+    assert control.should_training_stop
+    assert voice.notes == []

@@ -64,6 +64,46 @@ def test_the_last_step_is_always_told(reporter: Reporter, journal: FolderJournal
     assert told == sorted(told)
 
 
+def test_steps_are_told_before_what_follows_from_them(
+    journal: FolderJournal, marker: StopMarker
+) -> None:
+    silent = Reporter(journal, marker)  # without its pulse: only the calls below tell
+    silent.move(JobState.TRAINING)
+    silent.progress(figures(1))
+    silent.note("Learned.")
+    silent.progress(figures(2))
+    silent.move(JobState.SAVING)
+    told = [line["kind"] for line in journal.lines()]
+    assert told == ["move", "progress", "note", "progress", "move"]
+
+
+def test_a_flush_waits_for_the_step_that_is_being_told(
+    journal: FolderJournal, marker: StopMarker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    write = FolderJournal.progress
+
+    def slow(self: FolderJournal, progress: Progress) -> None:
+        begun.set()
+        assert go_on.wait(5)
+        write(self, progress)
+
+    monkeypatch.setattr(FolderJournal, "progress", slow)
+    reporter = Reporter(journal, marker)
+    reporter.progress(figures(1))
+    telling = threading.Thread(target=reporter.flush)
+    moving = threading.Thread(target=reporter.move, args=(JobState.TRAINING,))
+    telling.start()
+    assert begun.wait(5)
+    moving.start()
+    moving.join(0.05)
+    assert moving.is_alive(), "the move overtook the step"
+    go_on.set()
+    telling.join(5)
+    moving.join(5)
+    assert [line["kind"] for line in journal.lines()] == ["progress", "move"]
+
+
 def test_a_stop_asked_of_the_journal(reporter: Reporter, tmp_path: Path) -> None:
     assert reporter.reason is Reason.GO_ON
     (tmp_path / "stop").touch()
