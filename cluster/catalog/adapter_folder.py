@@ -14,12 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from cluster.catalog.base_models import BaseModel
+from cluster.catalog.module_rules import BadPattern, ModuleRules
 from cluster.catalog.peft_files import CONFIG, WEIGHTS
 from cluster.catalog.tensors import FLOATS, Tensor, Unreadable, tensors
 from cluster.errors import InvalidRequest
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_WEIGHTS_BYTES = 4 * 2**30
+LARGEST = 1e6
+"""Of the norm of what an adapter adds to a layer's weight, and of each thing that it is made of.
+
+One that overflows spoils the KV cache that all requests share. Activations are normalised before
+each layer: with an update up to here they stay far from the largest number of bfloat16. Learned
+updates are below 1e3.
+"""
 
 _TENSOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 _UNSUPPORTED = ("use_dora", "lora_bias", "layer_replication", "modules_to_save", "use_qalora")
@@ -34,11 +42,21 @@ class AdapterFolder:
     bytes: int
 
 
+@dataclass(frozen=True)
+class _Side:
+    """What is kept of a module's lora_A or lora_B."""
+
+    shape: tuple[int, ...]
+    norm: float
+
+
 def inspect(folder: Path, base: BaseModel) -> AdapterFolder:
     """Check that the engine of `base` can load the adapter in `folder`.
 
     Raises InvalidRequest with the first thing that is wrong with it.
     """
+    if base.max_rank < 1:
+        raise InvalidRequest(f"{base.name!r} takes no adapters.", param="base_model")
     weights = folder / WEIGHTS
     if not weights.is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
@@ -56,7 +74,7 @@ def inspect(folder: Path, base: BaseModel) -> AdapterFolder:
     size = weights.stat().st_size
     if size > MAX_WEIGHTS_BYTES:
         raise _wrong(f"{WEIGHTS} has {size} bytes; at most {MAX_WEIGHTS_BYTES} are taken.")
-    modules = _weights(weights, rank, base)
+    modules = _weights(weights, config, base)
     return AdapterFolder(rank, tuple(sorted({m.rsplit(".", 1)[-1] for m in modules})), size)
 
 
@@ -75,7 +93,8 @@ def _config(path: Path) -> dict[str, Any]:
         if config.get(field):
             raise _wrong(f"{CONFIG}: {field} is set, which the serving engine does not support.")
     targets = config.get("target_modules")
-    if not targets or not isinstance(targets, str | list):
+    names = targets if isinstance(targets, list) else [targets]
+    if not targets or not all(isinstance(name, str) for name in names):
         raise _wrong(f"{CONFIG}: target_modules is {targets!r}; it must name the modules.")
     if config.get("bias", "none") != "none":
         raise _wrong(f"{CONFIG}: bias is {config['bias']!r}; only 'none' is served.")
@@ -142,8 +161,8 @@ def _last_part(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _weights(path: Path, rank: int, base: BaseModel) -> set[str]:
-    sides: dict[str, dict[str, tuple[int, ...]]] = {}
+def _weights(path: Path, config: dict[str, Any], base: BaseModel) -> set[str]:
+    sides: dict[str, dict[str, _Side]] = {}
     try:
         for tensor in tensors(path):
             match = _TENSOR.match(tensor.name)
@@ -151,40 +170,69 @@ def _weights(path: Path, rank: int, base: BaseModel) -> set[str]:
                 raise _wrong(
                     f"{WEIGHTS}: {tensor.name!r} is not a LoRA weight that the engine knows."
                 )
-            _finite(tensor)
-            sides.setdefault(match["module"], {})[match["side"]] = tensor.shape
+            sides.setdefault(match["module"], {})[match["side"]] = _side(tensor)
     except Unreadable as error:
         raise _wrong(f"{WEIGHTS} is not a whole safetensors file: {error}.") from error
     if not sides:
         raise _wrong(f"{WEIGHTS} holds no tensors.")
-    modules = base.modules or {}
-    for module, shapes in sides.items():
-        if module not in modules:
-            raise _wrong(
-                f"{WEIGHTS}: {base.name!r} has no linear layer {module!r} "
-                f"(it has: {', '.join(base.target_modules)}).",
-                "adapter_target_modules",
-            )
-        if shapes.keys() != {"A", "B"}:
-            raise _wrong(f"{WEIGHTS}: {module!r} lacks one of lora_A and lora_B.")
-        out, into = modules[module]
-        inner = shapes["A"][0] if shapes["A"] else 0
-        if shapes["A"] != (inner, into) or shapes["B"] != (out, inner) or not 0 < inner <= rank:
-            raise _wrong(
-                f"{WEIGHTS}: {module!r} has lora_A {list(shapes['A'])} and lora_B "
-                f"{list(shapes['B'])}; {base.name!r} needs [r, {into}] and [{out}, r] with r "
-                f"up to {rank}.",
-                "adapter_shape_mismatch",
-            )
+    try:
+        rules = ModuleRules(config)
+        for module, pair in sides.items():
+            _module(module, pair, rules, base)
+    except BadPattern as error:
+        raise _wrong(f"{CONFIG}: {error}.") from error
     return set(sides)
 
 
-def _finite(tensor: Tensor) -> None:
+def _side(tensor: Tensor) -> _Side:
     if tensor.dtype not in FLOATS:
         allowed = ", ".join(FLOATS)
         raise _wrong(f"{WEIGHTS}: {tensor.name!r} is {tensor.dtype}; allowed are {allowed}.")
-    if not tensor.is_finite():
+    norm = tensor.norm()
+    if not math.isfinite(norm):
         raise _wrong(f"{WEIGHTS}: {tensor.name!r} holds NaN or infinity.", "adapter_not_finite")
+    return _Side(tensor.shape, norm)
+
+
+def _module(module: str, pair: dict[str, _Side], rules: ModuleRules, base: BaseModel) -> None:
+    modules = base.modules or {}
+    if module not in modules:
+        raise _wrong(
+            f"{WEIGHTS}: {base.name!r} has no linear layer {module!r} "
+            f"(it has: {', '.join(base.target_modules)}).",
+            "adapter_target_modules",
+        )
+    if pair.keys() != {"A", "B"}:
+        raise _wrong(f"{WEIGHTS}: {module!r} lacks one of lora_A and lora_B.")
+    if not rules.targets(module):
+        raise _wrong(
+            f"{WEIGHTS} has weights of {module!r}, which is none of {CONFIG}'s target_modules.",
+            "adapter_target_modules",
+        )
+    (out, into), rank = modules[module], rules.rank(module)
+    first, second = pair["A"], pair["B"]
+    if first.shape != (rank, into) or second.shape != (out, rank):
+        raise _wrong(
+            f"{WEIGHTS}: {module!r} has lora_A {list(first.shape)} and lora_B "
+            f"{list(second.shape)}; {base.name!r} needs [r, {into}] and [{out}, r], and r is "
+            f"{rank} by {CONFIG}.",
+            "adapter_shape_mismatch",
+        )
+    scaling = rules.scaling(module)
+    sizes = {
+        "lora_A": first.norm,
+        "lora_B": second.norm,
+        # Alone too: the engine multiplies lora_B by it first, and zero by infinity is NaN.
+        "scaling (lora_alpha by r)": scaling,
+        "update (lora_B x lora_A x scaling)": scaling * first.norm * second.norm,
+    }
+    for what, size in sizes.items():
+        if not size <= LARGEST:
+            raise _wrong(
+                f"The {what} of {module!r} has the size {size:.3g}; at most {LARGEST:g} is taken, "
+                "since a larger one can overflow in the engine.",
+                "adapter_overflow",
+            )
 
 
 def _wrong(message: str, code: str = "invalid_adapter") -> InvalidRequest:

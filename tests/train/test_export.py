@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.catalog.adapter_folder import inspect
+from cluster.catalog.base_models import BaseModel, ModelKind
 from cluster.jobs.spec import Method
 from cluster.jobs.states import JobState
 from cluster.store.artifacts import Artifacts
@@ -48,6 +50,10 @@ def test_an_adapter_folder_is_peft_s_and_the_same_each_time(tmp_path: Path) -> N
     assert config["inference_mode"] is True
     assert config["target_modules"] == ["q_proj", "v_proj"]
     assert config["r"] == 4
+    layers = {f"model.layers.0.self_attn.{name}": (out, 16)
+              for name, out in (("q_proj", 16), ("v_proj", 8))}  # fmt: skip
+    served = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 64, max_rank=4, modules=layers)
+    assert inspect(one, served).target_modules == ("q_proj", "v_proj")
     loaded = PeftModel.from_pretrained(LlamaForCausalLM(shape), one)
     reloaded = get_peft_model_state_dict(loaded)
     assert reloaded.keys() == state.keys() != set()

@@ -11,16 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 
+from cluster.catalog import module_rules
 from cluster.catalog.adapter_folder import CONFIG, WEIGHTS, inspect
 from cluster.catalog.tensors import Unreadable, tensors
 from cluster.errors import InvalidRequest
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+def _q(rank: int, first: float = 0.5, second: float = 0.5) -> dict[str, object]:
+    """Weights of one layer, all of whose numbers are `first` or `second`."""
+    return {
+        f"{Q}.lora_A.weight": np.full((rank, 8), first, np.float32),
+        f"{Q}.lora_B.weight": np.full((8, rank), second, np.float32),
+    }
 
 
 def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
@@ -31,7 +42,7 @@ def test_a_good_adapter_is_taken(make_adapter: AdapterMaker) -> None:
 
 def test_single_modules_may_have_a_rank_and_an_alpha(make_adapter: AdapterMaker) -> None:
     config = {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"q_proj": 0.5}}
-    assert inspect(make_adapter(config=config), BASE).rank == 8
+    assert inspect(make_adapter(config=config, tensors=_q(8)), BASE).rank == 8
 
 
 @pytest.mark.parametrize(
@@ -55,6 +66,20 @@ def test_single_modules_may_have_a_rank_and_an_alpha(make_adapter: AdapterMaker)
         ({"alpha_pattern": {"q_proj": -1}}, "invalid_adapter", r"alpha_pattern\['q_proj'\] is -1"),
         ({"alpha_pattern": [8]}, "invalid_adapter", "alpha_pattern"),
         ({"target_modules": None}, "invalid_adapter", "target_modules"),
+        ({"target_modules": ["q_proj", 1]}, "invalid_adapter", "target_modules"),
+        ({"target_modules": ["zz"]}, "adapter_target_modules", "target_modules"),
+        ({"target_modules": ["q_proj", "proj"]}, "adapter_target_modules", "'model.*up_proj'"),
+        ({"target_modules": "q_proj|up_proj"}, "adapter_target_modules", "is none of"),
+        ({"target_modules": "("}, "invalid_adapter", "no regular expression"),
+        ({"target_modules": "." * 10_001}, "invalid_adapter", "longer than"),
+        ({"r": 8}, "adapter_shape_mismatch", "r is 8 by adapter_config.json"),
+        ({"rank_pattern": {"q_proj": 2}}, "adapter_shape_mismatch", "r is 2 by"),
+        ({"rank_pattern": {"(": 2}}, "invalid_adapter", "no regular expression"),
+        ({"lora_alpha": 1e300}, "adapter_overflow", r"scaling .* size 2.5e\+299; at most 1e\+06"),
+        ({"alpha_pattern": {".*_proj": 1e300}}, "adapter_overflow", "scaling"),
+        ({"alpha_pattern": {"model)|(zz": 1e300}}, "adapter_overflow", "scaling"),
+        ({"lora_alpha": 3e6, "use_rslora": True}, "adapter_overflow", r"1.5e\+06"),
+        ({"lora_alpha": 3e6}, "adapter_overflow", "update"),
         ({"modules_to_save": ["lm_head"]}, "invalid_adapter", "modules_to_save"),
         ({"bias": "all"}, "invalid_adapter", "'all'"),
         ({"base_model_name_or_path": "other/model"}, "adapter_base_mismatch", "other/model"),
@@ -98,6 +123,62 @@ def test_wrong_weights_are_refused(
     with pytest.raises(InvalidRequest) as refused:
         inspect(make_adapter(tensors=tensors), BASE)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [(1e30, 1e30, "lora_A"), (1e30, 0, "lora_A"), (0, 1e30, "lora_B"), (1e3, 1e3, "update")],
+)
+def test_weights_that_overflow_are_refused(
+    make_adapter: AdapterMaker, first: float, second: float, word: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=rf"{word} .*of '{Q[17:]}' has") as refused:
+        inspect(make_adapter(tensors=_q(4, first, second)), BASE)
+    assert (refused.value.code, refused.value.param) == ("adapter_overflow", "files")
+
+
+def test_a_strong_adapter_is_taken(make_adapter: AdapterMaker) -> None:
+    """Norms of 100 and 10, which is much more than is learned."""
+    inspect(make_adapter(tensors=_q(4, 100 / 32**0.5, 10 / 32**0.5)), BASE)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        "all-linear",
+        r".*\.(q_proj|up_proj)",
+        ["self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head"],
+    ],
+)
+def test_target_modules_are_read_as_peft_does(make_adapter: AdapterMaker, targets: object) -> None:
+    inspect(make_adapter(config={"target_modules": targets}), BASE)
+
+
+def test_the_first_pattern_that_matches_holds(make_adapter: AdapterMaker) -> None:
+    ranks = {"proj": 2, r"layers\.\d+\.self_attn.q_proj": 8, "q_proj": 2}
+    inspect(make_adapter(config={"rank_pattern": ranks}, tensors=_q(8)), BASE)
+
+
+def test_an_endless_pattern_is_stopped(
+    make_adapter: AdapterMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_rules, "PATTERN_SECONDS", 0.2)
+    folder = make_adapter(config={"rank_pattern": {"(.|..|...)*(?<!j)": 4}})
+    with pytest.raises(InvalidRequest, match="takes too long"):
+        inspect(folder, BASE)
+
+
+def test_a_base_without_adapters_takes_none(make_adapter: AdapterMaker) -> None:
+    with pytest.raises(InvalidRequest, match="'budgie' takes no adapters"):
+        inspect(make_adapter(), replace(BASE, max_rank=0, modules={}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_tensor_s_norm_is_known(tmp_path: Path, dtype: str) -> None:
+    numbers = torch.linspace(-3, 4, 2**19 + 3).to(getattr(torch, dtype))
+    save_torch({"one": numbers}, tmp_path / WEIGHTS)
+    (one,) = tensors(tmp_path / WEIGHTS)
+    assert one.norm() == pytest.approx(float(numbers.double().norm()))
 
 
 def _pickled(folder: Path) -> None:
