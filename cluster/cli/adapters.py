@@ -63,7 +63,8 @@ def add(
         raise InvalidRequest(f"There is no folder {folder}.")
     for file in FILES:
         if not (folder / file).is_file():
-            raise InvalidRequest(f"{folder} lacks {file}; pickled weights (.bin) are not taken.")
+            pickled = "; pickled weights (.bin) are not taken" if any(folder.glob("*.bin")) else ""
+            raise InvalidRequest(f"{folder} lacks {file}{pickled}.")
     with ExitStack() as opened:
         parts = [
             ("files", (file, opened.enter_context((folder / file).open("rb")))) for file in FILES

@@ -190,8 +190,14 @@ def test_a_pickled_adapter_stays_here(endpoint: Endpoint, run: Run, tmp_path: Pa
     (tmp_path / "adapter_model.bin").touch()
     found = run("adapters", "add", str(tmp_path), "--name", "birds", "--base", "budgie")
     assert found.code == 1
-    assert "lacks adapter_model.safetensors" in found.err
+    assert "lacks adapter_model.safetensors; pickled weights (.bin) are not taken." in found.err
     assert endpoint.asked == []
+
+
+def test_an_empty_folder_is_no_adapter(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    found = run("adapters", "add", str(tmp_path), "--name", "birds", "--base", "budgie")
+    assert (found.code, endpoint.asked) == (1, [])
+    assert found.err.replace("\n", "").endswith("lacks adapter_config.json.")
 
 
 def test_a_key_is_printed_alone(endpoint: Endpoint, run: Run) -> None:
