@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from cluster.jobs.spec import TrainingPlan
 
 START_TRIES = 10
-"""Ray Train tries for a minute at a time to start all workers. Long enough for an autoscaler's new
-nodes; after that the job fails, for it holds up those behind it."""
+"""Where the whole cluster is too small. Ray Train tries for a minute at a time to start all
+workers: time for an autoscaler's new nodes, after which the job fails, for it holds up others."""
 
 
 def resources(plan: TrainingPlan) -> dict[str, float]:
@@ -17,13 +17,10 @@ def resources(plan: TrainingPlan) -> dict[str, float]:
     return {"CPU": plan.cpus_per_worker, **gpus}
 
 
-def missing(plan: TrainingPlan, free: Mapping[str, float]) -> str | None:
-    """Of what the workers need more than is `free`, as a sentence; None where there is room."""
+def missing(plan: TrainingPlan, there: Mapping[str, float]) -> str | None:
+    """Of what the workers need more than is there, as a sentence; None where there is room."""
     for name, each in resources(plan).items():
-        needed, there = plan.num_workers * each, free.get(name, 0.0)
-        if needed > there:
-            return (
-                f"{plan.num_workers} workers need {needed:g} {name}s together; "
-                f"{there:g} are free in the cluster."
-            )
+        needed, found = plan.num_workers * each, there.get(name, 0.0)
+        if needed > found:
+            return f"{plan.num_workers} workers need {needed:g} {name}s together, of {found:g}."
     return None

@@ -74,8 +74,8 @@ def run(work: Work) -> None:
     except ControllerError as error:
         if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
             raise
-        short = missing(job.plan, ray.available_resources()) or "its workers did not start in time."
-        message = f"No room for the job in {START_TRIES} minutes: {short}"
+        short = missing(job.plan, ray.cluster_resources()) or "its workers did not start."
+        message = f"The cluster has no room for the job: {short}"
         tell(work, lambda journal: journal.fail("insufficient_resources", message))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -94,6 +94,7 @@ def tell(work: Work, write: Callable[[Journal], None]) -> None:
 
 def trainer(work: Work, artifacts: Artifacts) -> Any:
     """Ray Train's trainer for the job's plan."""
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -101,6 +102,8 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
 
     plan, job = work.assignment.plan, work.assignment
     gpu = plan.gpus_per_worker > 0
+    # Room that others have for now is waited for, up to the job's own time limit.
+    too_small = missing(plan, ray.cluster_resources()) is not None
     return TorchTrainer(
         on_worker,
         train_loop_config={"work": work},
@@ -111,7 +114,8 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
         run_config=RunConfig(
             name=run_name(job.attempt),
             failure_config=FailureConfig(
-                max_failures=WORKER_RESTARTS, controller_failure_limit=START_TRIES - 1
+                max_failures=WORKER_RESTARTS,
+                controller_failure_limit=START_TRIES - 1 if too_small else -1,
             ),
             worker_runtime_env={"env_vars": worker_environment(job)},
             **storage(artifacts, f"jobs/{job.job_id}"),

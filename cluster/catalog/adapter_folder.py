@@ -25,8 +25,7 @@ LARGEST = 1e6
 """Of the norm of what an adapter adds to a layer's weight, and of each thing that it is made of.
 
 One that overflows spoils the KV cache that all requests share. Activations are normalised before
-each layer: with an update up to here they stay far from the largest number of bfloat16. Learned
-updates are below 1e3.
+each layer: with an update up to here they stay far from the largest number of bfloat16.
 """
 
 _TENSOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")

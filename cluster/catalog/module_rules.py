@@ -13,7 +13,7 @@ from typing import Any
 import regex
 
 PATTERN_SECONDS = 10.0
-"""For all matches of one adapter. Those of 80 layers with a pattern each take less than one."""
+"""For all matches of one adapter."""
 LONGEST_PATTERN = 10_000
 ALL_LINEAR = "all-linear"
 

@@ -23,8 +23,8 @@ class Call:
 class Script:
     """Calls that come while others are on their way wait for those, and then go together.
 
-    A round trip costs this process ten times what the script costs Redis. One that is alone goes
-    at once. Each call answers within `timeout` seconds or raises TimeoutError; it raises
+    A round trip costs this process more than the script costs Redis. One that is alone goes at
+    once. Each call answers within `timeout` seconds or raises TimeoutError; it raises
     RedisError or OSError where Redis is away or refuses.
     """
 

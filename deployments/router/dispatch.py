@@ -15,7 +15,7 @@ from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.exchange import Exchange
 from deployments.router.presence import watch
 from deployments.router.replicas import ReplicaPool
-from deployments.router.stream import ERROR_EVENT, PROMPT
+from deployments.router.stream import ERROR_EVENT, PROMPT, status_of
 from deployments.router.upstream import Answer, ConnectionLost, Upstreams
 
 RETRY_PAUSE = 0.02
@@ -129,10 +129,7 @@ async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
         told = first + await answer.read_all()
     elif first.startswith(ERROR_EVENT):  # a stream whose engine died before its first token
         told = first.partition(b"\n\n")[0].removeprefix(b"data: ")
-        try:
-            status = int(orjson.loads(told)["error"]["code"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            return None
+        status = status_of(told) or status
     if status not in FAULTS:
         return None
     return from_engine(status, told, PROMPT[exchange.endpoint], exchange.document.keys())

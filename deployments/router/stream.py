@@ -96,10 +96,7 @@ class Events:
         for event in ready.split(b"\n\n"):
             if event.startswith(ERROR_EVENT):
                 told = event.removeprefix(b"data: ")
-                try:
-                    status = int(orjson.loads(told)["error"]["code"])
-                except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-                    status = 500
+                status = status_of(told) or 500
                 error = from_engine(status, told, PROMPT[self._exchange.endpoint])
                 event = render_event(error).removesuffix(b"\n\n")
             kept.append(event)
@@ -116,6 +113,14 @@ class Events:
                         continue
             kept.append(event)
         return b"\n\n".join(kept)
+
+
+def status_of(told: bytes) -> int | None:
+    """The HTTP status that an error in a stream would have had; None where it names none."""
+    try:
+        return int(orjson.loads(told)["error"]["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def counts(usage: dict[str, Any] | None) -> Usage:

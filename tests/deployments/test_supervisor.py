@@ -29,3 +29,4 @@ async def test_a_step_that_fails_is_tried_again(error: Exception) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    assert tries >= 2

@@ -14,12 +14,10 @@ def workers(number: int, gpus: float = 0) -> TrainingPlan:
 
 def test_all_workers_have_to_fit_together() -> None:
     assert missing(workers(8), {"CPU": 4.0}) is None
-    assert missing(workers(9), {"CPU": 4.0}) == (
-        "9 workers need 4.5 CPUs together; 4 are free in the cluster."
-    )
+    assert missing(workers(9), {"CPU": 4.0}) == "9 workers need 4.5 CPUs together, of 4."
 
 
 def test_gpus_count_where_the_plan_has_them() -> None:
     assert resources(workers(1)) == {"CPU": 0.5}
     short = missing(workers(2, gpus=1), {"CPU": 4.0})
-    assert short == "2 workers need 2 GPUs together; 0 are free in the cluster."
+    assert short == "2 workers need 2 GPUs together, of 0."
