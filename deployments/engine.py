@@ -49,6 +49,7 @@ from cluster.catalog.adapter_name import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
 from deployments.adapters import LoadFailed
+from deployments.engine_app import EngineApp
 from deployments.engine_fields import known_fields
 from deployments.engine_process import MARKER
 
@@ -131,11 +132,12 @@ class Engine:
 
         Returns the `host:port` of the latter.
         """
-        self._serve(self._app, _local(path))
+        app = EngineApp(self._app)
+        self._serve(app, _local(path))
         if host is None:
             return None
         remote = socket.create_server((host, 0))
-        self._serve(_guarded(self._app, token.encode()), remote)
+        self._serve(_guarded(app, token.encode()), remote)
         return f"{host}:{remote.getsockname()[1]}"
 
     def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
@@ -146,6 +148,8 @@ class Engine:
             lifespan="off",
             access_log=False,
             log_config=None,
+            server_header=False,
+            date_header=False,
             # Routers keep their connections; a server that closed first would race with a request.
             timeout_keep_alive=3600,
         )

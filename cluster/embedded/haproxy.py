@@ -10,7 +10,11 @@ from cluster.embedded.ports import PortBlock
 
 WRAPPER = """#!/bin/sh
 # Serve's template opens its statistics and metrics listeners on every interface. Keep them here.
-sed -i -E 's/^( *bind )\\*?:({ports})$/\\1127.0.0.1:\\2/' "$3"
+# Routers notice by themselves that a caller has gone: it need not run two tasks a request for that.
+sed -i -E \\
+    -e 's/^( *bind )\\*?:({ports})$/\\1127.0.0.1:\\2/' \\
+    -e '/^frontend http_frontend$/a http-request set-header x-request-disconnect-disabled ?1' \\
+    "$3"
 exec {binary} "$@"
 """
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.lifecycle import WANTED, AdapterState
@@ -23,7 +23,7 @@ from cluster.jobs.lease import Lease, LeaseLost
 from cluster.jobs.queue import next_job, occupied
 from cluster.jobs.runner import Runner, submission_id
 from cluster.jobs.runs import Runs
-from cluster.jobs.states import JobState
+from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from cluster.jobs.transition import fail, move, seize
 from cluster.jobs.validations import Validations
 from cluster.settings import Settings
@@ -34,7 +34,7 @@ from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.5
+INTERVAL = 1.0
 
 WITHOUT_ADAPTER = frozenset(
     {JobState.FAILED, JobState.CANCELLED, JobState.TIMED_OUT, JobState.QUEUED, JobState.PAUSED}
@@ -163,6 +163,8 @@ class Supervision:
                     fail(session, job, "registration_failed", message)
 
     async def _look_after(self) -> None:
+        if not await self._anything():
+            return
         await self.validations.step()
         for job in await self._with_submission():
             try:
@@ -175,6 +177,16 @@ class Supervision:
                 log.exception("%s not looked after", job.id)
         await self._retire_left()
         await self._start()
+
+    async def _anything(self) -> bool:
+        """Whether a job goes on or has left something behind: one question, where most of the time
+        seven have no answer."""
+        going = select(Job.id).where(
+            or_(Job.state.not_in(JOB_LIFECYCLE.terminal), Job.submission_id.is_not(None))
+        )
+        async with self._database.begin() as session:
+            found = await session.scalar(select(or_(going.exists(), _left().exists())))
+        return bool(found or self.validations.tasks)
 
     async def _with_submission(self) -> list[Job]:
         async with self._database.begin() as session:
@@ -224,11 +236,15 @@ class Supervision:
         if self._retire is None:
             return
         async with self._database.begin() as session:
-            left = await session.scalars(
-                select(Adapter.id)
-                .join(Job, Job.id == Adapter.job_id)
-                .where(Job.state.in_(WITHOUT_ADAPTER), Adapter.state.in_(WANTED))
-            )
-            adapters = list(left)
+            adapters = list(await session.scalars(_left()))
         for adapter_id in adapters:
             await self._retire(adapter_id)
+
+
+def _left() -> Select[str]:
+    """The adapters that are in service though their job has none."""
+    return (
+        select(Adapter.id)
+        .join(Job, Job.id == Adapter.job_id)
+        .where(Job.state.in_(WITHOUT_ADAPTER), Adapter.state.in_(WANTED))
+    )

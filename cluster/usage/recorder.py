@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 BLOCK_MS = 500
 """Under the client's socket timeout."""
-LINGER = 0.25
+LINGER = 0.5
 """Seconds from one batch to the next, unless it is full: a transaction costs more than a row."""
 RECLAIM_EVERY = 30.0
 ABANDONED_MS = 60_000

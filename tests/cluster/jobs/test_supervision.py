@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import AdapterState
@@ -420,6 +420,26 @@ async def test_a_cluster_that_is_away_is_waited_for(world: World) -> None:
     row = await world.jobs.get(world.ann, job.id)
     assert (row.state, row.attempt, row.failures) == (S.STARTING, 1, 0)
     assert list(world.runner.runs) == [f"{job.id}-1"]
+
+
+async def test_at_rest_it_asks_little(world: World) -> None:
+    """It shares its cores with the engines: once a job has ended, a look costs three statements."""
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    statements: list[str] = []
+    event.listen(
+        world.database._engine.sync_engine,
+        "before_cursor_execute",
+        lambda connection, cursor, statement, *rest: statements.append(statement),
+    )
+    await supervision.step()
+    busy = len(statements)
+    await advance(world, job, S.FAILED)
+    await world.settle(supervision)
+    statements.clear()
+    await supervision.step()
+    assert len(statements) == 3 < busy, statements
 
 
 async def test_one_owner(world: World) -> None:

@@ -1,0 +1,146 @@
+"""The engine's ASGI app: vLLM's own, with a short way to the endpoints that take all the load.
+
+vLLM's app leads a request, and each token of its answer, through layers for browsers, dashboards
+and dozens of routes. Only routers ask here: they need vLLM's request classes and its handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
+
+LAYERS = (
+    "middleware",
+    "enable_request_id_headers",
+    "enable_server_load_tracking",
+    "enable_elastic_ep",
+)
+"""Options of vLLM's server that work in what the short way leaves out."""
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+
+Generate = Callable[[Any, Request], Awaitable[AsyncGenerator[str, None] | BaseModel]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    request: type[BaseModel]
+    generate: Generate
+
+
+class EngineApp:
+    """Answers as `app` does, which vLLM has built and initialized; what is refused, it refuses."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._endpoints = {} if any(_has(app, option) for option in LAYERS) else _endpoints(app)
+        self._keep_alive = float(getattr(app.state.args, "sse_keep_alive_interval", 0))
+        self._fail = ExceptionMiddleware(_raise, app.exception_handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is None or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        body = await _read(receive)
+        if body is None:
+            return
+        try:
+            asked = endpoint.request.model_validate(orjson.loads(body))
+        except Exception:  # vLLM's app meets it again, and says what it is
+            await self._app(scope, _again(body, receive), send)
+            return
+        scope["app"] = self._app
+        serving, gone = asyncio.current_task(), False
+        assert serving is not None, "uvicorn runs a task for each request"
+
+        async def leave() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            serving.cancel()
+
+        watcher = asyncio.create_task(leave())
+        try:
+            await self._answer(await endpoint.generate(asked, Request(scope, receive)), send)
+        except asyncio.CancelledError:
+            if not gone or serving.uncancel():
+                raise  # somebody else cancelled it
+        except Exception as error:
+            scope["failure"] = error
+            await self._fail(scope, receive, send)
+        finally:
+            watcher.cancel()
+
+    async def _answer(self, answer: AsyncGenerator[str, None] | BaseModel, send: Send) -> None:
+        if isinstance(answer, BaseModel):
+            status = answer.error.code if isinstance(answer, ErrorResponse) else 200
+            body = answer.model_dump_json().encode()
+            length = (b"content-length", str(len(body)).encode())
+            await send({"type": "http.response.start", "status": status, "headers": [JSON, length]})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
+        # Closed here, not when it is collected: that is what stops a generation nobody waits for.
+        async with aclosing(with_sse_keep_alive(answer, self._keep_alive)) as events:
+            async for event in events:
+                await send(
+                    {"type": "http.response.body", "body": event.encode(), "more_body": True}
+                )
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _has(app: FastAPI, option: str) -> bool:
+    return bool(getattr(app.state.args, option, None))
+
+
+def _endpoints(app: FastAPI) -> dict[str, Endpoint]:
+    endpoints = {}
+    if (chat := getattr(app.state, "openai_serving_chat", None)) is not None:
+        endpoints["/v1/chat/completions"] = Endpoint(
+            ChatCompletionRequest, chat.create_chat_completion
+        )
+    if (completion := getattr(app.state, "openai_serving_completion", None)) is not None:
+        endpoints["/v1/completions"] = Endpoint(CompletionRequest, completion.create_completion)
+    return endpoints
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body; None where the caller left before it was whole."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """`receive` as it was before the body was read."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again
+
+
+async def _raise(scope: Scope, receive: Receive, send: Send) -> NoReturn:
+    raise scope["failure"]
