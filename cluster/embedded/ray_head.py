@@ -44,6 +44,8 @@ class RayHead:
         self.address = f"127.0.0.1:{ports['gcs']}"
         self.dashboard = f"http://127.0.0.1:{ports['dashboard']}"
         self.log = settings.home / "run" / "ray.log"
+        self._engines = settings.short_folder / "v"
+        self._proxies = settings.short_folder / "h"
         self._settings = settings
         self._instance = instance
         self._cwd = cwd
@@ -53,6 +55,8 @@ class RayHead:
         private_folder(self._settings.short_folder)
         private_folder(self.folder)
         self._forget_old_sessions()
+        self._forget_old_sockets()
+        private_folder(self._engines)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 # Should this process be killed, Ray still ends in order.
@@ -116,8 +120,10 @@ class RayHead:
             # then listens on every interface.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_START_HOOK": "cluster.embedded.ray_hook.no_client_server",
+            # A killed engine leaves its sockets behind: here the next start finds them.
+            "VLLM_RPC_BASE_PATH": str(self._engines),
             "DASHBOARD_METRIC_PORT": str(self.ports["dashboard_metrics"]),
-            **haproxy_environment(self._settings.short_folder / "h", self.ports),
+            **haproxy_environment(self._proxies, self.ports),
         }
 
     def _command(self) -> list[str]:
@@ -149,6 +155,12 @@ class RayHead:
         sessions = sorted(p for p in self.folder.glob("session_*") if not p.is_symlink())
         for old in sessions[: -SESSIONS_KEPT or None]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _forget_old_sockets(self) -> None:
+        for folder in (self._engines, self._proxies):
+            shutil.rmtree(folder, ignore_errors=True)
+        for socket in self._settings.short_folder.glob("llm-*.sock"):
+            socket.unlink(missing_ok=True)
 
 
 def tail(path: Path, lines: int = 20) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,29 @@ def test_haproxys_sockets_fit(head: RayHead) -> None:
         assert len(f"{path.parent}/{node}/{path.name}.4194304.tmp") <= 107
 
 
+def test_vllms_sockets_fit(head: RayHead) -> None:
+    head.folder.parent.mkdir(mode=0o700)
+    assert len(f"{head.environment()['VLLM_RPC_BASE_PATH']}/{uuid.uuid4()}") <= 107
+
+
+def test_the_sockets_of_the_last_start_are_removed(
+    head: RayHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RayHead, "_command", lambda self: ["/bin/true"])
+    home = head.folder.parent
+    (home / "v").mkdir(mode=0o700, parents=True)
+    (home / "h" / "node").mkdir(parents=True)
+    left = [home / "v" / "rpc", home / "h" / "node" / "a", home / "llm-0123.sock"]
+    kept = home / "redis.sock"
+    for path in (*left, kept):
+        path.touch()
+    head.log.parent.mkdir(parents=True)
+    head.start()
+    head.stop()
+    assert [path for path in (*left, kept) if path.exists()] == [kept]
+    assert (home / "v").is_dir()
+
+
 def test_haproxy_listens_on_loopback_only(
     tmp_path: Path, ports: PortBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,24 +82,28 @@ def test_haproxy_listens_on_loopback_only(
     stats, metrics = ports["haproxy_stats"], ports["haproxy_metrics"]
     config = tmp_path / "haproxy.cfg"
     config.write_text(
-        f"frontend prometheus\n    bind :{metrics}\nfrontend http\n    bind *:8000\n"
+        f"frontend prometheus\n    bind :{metrics}\nfrontend http_frontend\n    bind *:8000\n"
         f"listen stats\n  bind *:{stats}\n"
     )
     subprocess.run(
         [environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config)], check=True
     )
     assert config.read_text() == (
-        f"frontend prometheus\n    bind 127.0.0.1:{metrics}\nfrontend http\n    bind *:8000\n"
+        f"frontend prometheus\n    bind 127.0.0.1:{metrics}\nfrontend http_frontend\n"
+        "http-request set-header x-request-disconnect-disabled ?1\n    bind *:8000\n"
         f"listen stats\n  bind 127.0.0.1:{stats}\n"
     )
 
 
 def test_serves_template_is_as_the_wrapper_expects() -> None:
-    """The wrapper rewrites two lines of Ray's own template: a new Ray may word them otherwise."""
+    """The wrapper changes three lines of Ray's own template: a new Ray may word them otherwise."""
     from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
+    from ray.serve._private.http_util import parse_disconnect_disabled_header
 
     assert "\n    bind :{{ config.metrics_port }}\n" in HAPROXY_CONFIG_TEMPLATE
     assert "\n  bind *:{{ config.stats_port }}\n" in HAPROXY_CONFIG_TEMPLATE
+    assert "\nfrontend http_frontend\n" in HAPROXY_CONFIG_TEMPLATE
+    assert parse_disconnect_disabled_header({b"x-request-disconnect-disabled": b"?1"})
 
 
 def test_old_sessions_are_forgotten(head: RayHead) -> None:
