@@ -103,6 +103,8 @@ class Engine:
         """
         arguments = _arguments(name, source, options)
         os.environ[MARKER] = "1"
+        # VLLM would ask routers for it. Who may ask here is told by the socket and our token.
+        os.environ.pop("VLLM_API_KEY", None)
         try:
             config = AsyncEngineArgs.from_cli_args(arguments).create_engine_config(
                 UsageContext.OPENAI_API_SERVER

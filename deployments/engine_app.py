@@ -21,7 +21,6 @@ from starlette.types import Message, Receive, Scope, Send
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
 
 LAYERS = (
     "middleware",
@@ -48,7 +47,6 @@ class EngineApp:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._endpoints = {} if any(_has(app, option) for option in LAYERS) else _endpoints(app)
-        self._keep_alive = float(getattr(app.state.args, "sse_keep_alive_interval", 0))
         self._fail = ExceptionMiddleware(_raise, app.exception_handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +95,7 @@ class EngineApp:
             return
         await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
         # Closed here, not when it is collected: that is what stops a generation nobody waits for.
-        async with aclosing(with_sse_keep_alive(answer, self._keep_alive)) as events:
+        async with aclosing(answer) as events:
             async for event in events:
                 await send(
                     {"type": "http.response.body", "body": event.encode(), "more_body": True}
@@ -122,14 +120,14 @@ def _endpoints(app: FastAPI) -> dict[str, Endpoint]:
 
 async def _read(receive: Receive) -> bytes | None:
     """The body; None where the caller left before it was whole."""
-    body, more = b"", True
+    pieces, more = [], True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
+        pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
-    return body
+    return b"".join(pieces)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

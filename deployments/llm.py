@@ -25,8 +25,13 @@ from deployments.source import resolve
 if TYPE_CHECKING:
     from deployments.engine import Engine
 
-# No code that comes with weights is ever run.
-FIXED: dict[str, Any] = {"trust_remote_code": False, "enable_prompt_tokens_details": True}
+# No code that comes with weights is ever run. To the router the first byte is the first token: a
+# comment that keeps a line alive is none.
+FIXED: dict[str, Any] = {
+    "trust_remote_code": False,
+    "enable_prompt_tokens_details": True,
+    "sse_keep_alive_interval": 0,
+}
 
 
 class LLMArgs(Strict):
@@ -41,8 +46,9 @@ class LLMArgs(Strict):
     """vLLM's engine and server options, by vLLM's own names."""
     max_queue: int = Field(256, ge=1)
     """Requests that may run and wait in one replica before it is passed over."""
-    drain: float = Field(30.0, ge=0)
-    """Seconds that requests in flight have to end when a replica is stopped."""
+    drain: float = Field(120.0, ge=0)
+    """Seconds that requests in flight have to end when a replica is stopped. Where its resources
+    are the only ones, its successor waits for them."""
     scale: Scale = Scale()
 
     @field_validator("engine")

@@ -69,7 +69,9 @@ class RouterArgs(Strict):
 
     max_ongoing: int = Field(1000, ge=1)
     """Requests in flight in one router replica."""
-    drain: float = Field(30.0, ge=0)
+    drain: float = Field(600.0, ge=0)
+    """Seconds that requests in flight have to end when a replica is stopped: by default as long as
+    `request_timeout` lets one run, since one that is cut here leaves no usage."""
     scale: Scale = Scale()
 
 

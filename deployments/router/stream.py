@@ -20,6 +20,7 @@ EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-contr
 _COUNTS = b'"choices":[]'
 """Only the event that carries the counts has no choices. In a text the quotes are escaped."""
 ERROR_EVENT = b'data: {"error"'
+DONE = b"data: [DONE]"
 
 
 class Stream:
@@ -82,7 +83,7 @@ class Events:
             return b""
         ready, self.rest = (piece, b"") if end == len(piece) else (piece[:end], piece[end:])
         # An aborted stream brings no counts: about one event a token is the best that is known.
-        self._exchange.usage.completion += ready.count(b"\n\n")
+        self._exchange.usage.completion += ready.count(b"\n\n") - ready.count(DONE)
         if ERROR_EVENT in ready:
             ready = self._take_error(ready)
         if _COUNTS in ready:
@@ -92,9 +93,11 @@ class Events:
     def _take_error(self, ready: bytes) -> bytes:
         """The engine's error in our own shape."""
         self._exchange.error_code = "engine_error"
+        self._exchange.usage.prompt = 0  # as for a replica that is lost: what was delivered counts
         kept = []
         for event in ready.split(b"\n\n"):
             if event.startswith(ERROR_EVENT):
+                self._exchange.usage.completion -= 1
                 told = event.removeprefix(b"data: ")
                 status = status_of(told) or 500
                 error = from_engine(status, told, PROMPT[self._exchange.endpoint])

@@ -34,8 +34,12 @@ class ConnectionLost(Exception):
 class Answer(asyncio.Protocol):
     """One connection and the response on it. Reused for request after request."""
 
-    def __init__(self, release: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, release: Callable[[Answer], None], discard: Callable[[Answer], None]
+    ) -> None:
+        """`release` takes a connection that can be used again, `discard` one that has broken."""
         self._release = release
+        self._discard = discard
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._lost = False
@@ -71,6 +75,7 @@ class Answer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._wake()
+        self._discard(self)
 
     # What httptools calls.
 
@@ -195,7 +200,10 @@ class Upstreams:
 
         def protocol() -> Answer:
             # Looked up when it is released: by then the address may have been forgotten.
-            return Answer(lambda answer: self._idle[address].append(answer))
+            return Answer(
+                lambda answer: self._idle[address].append(answer),
+                lambda answer: self._discard(address, answer),
+            )
 
         async with asyncio.timeout(CONNECT):
             if address.startswith("/"):
@@ -205,6 +213,14 @@ class Upstreams:
                 transport, answer = await loop.create_connection(protocol, host, int(port))
                 _notice_loss(transport.get_extra_info("socket"))
         return answer
+
+    def _discard(self, address: str, answer: Answer) -> None:
+        """A replica that stops closes its connections: none is kept for an address that is gone."""
+        idle = self._idle.get(address, [])
+        if answer in idle:
+            idle.remove(answer)
+        if not idle:
+            self._idle.pop(address, None)
 
     def forget(self, address: str) -> None:
         """Close the idle connections to a replica that has gone."""

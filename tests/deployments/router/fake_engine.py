@@ -45,6 +45,7 @@ class FakeEngine:
     aborted: int = 0
     connections: int = 0
     server: asyncio.Server | None = None
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, str(self.path))
@@ -54,8 +55,14 @@ class FakeEngine:
         self.server.close()
         self.path.unlink(missing_ok=True)
 
+    def hang_up(self) -> None:
+        """Close the connections, as a server does that stops."""
+        for writer in self.writers:
+            writer.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             answered = 0
             while (request := await self._read(reader)) is not None:
@@ -146,7 +153,8 @@ class FakeEngine:
                 break
             self._event(writer, {"choices": [{"delta": {"content": f"t{index}"}}]})
             await writer.drain()
-        self._event(writer, {"choices": [], "usage": self._usage()})
+        else:
+            self._event(writer, {"choices": [], "usage": self._usage()})
         chunk = b"data: [DONE]\n\n"
         writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
         await writer.drain()

@@ -194,6 +194,7 @@ async def test_an_engines_error_in_mid_stream_is_told_in_our_shape(rig: Rig) -> 
     assert error["message"] == DEAD["message"]
     (event,) = rig.meter.events
     assert event.error_code == "engine_error"
+    assert (event.prompt_tokens, event.completion_tokens) == (0, 2)
 
 
 async def test_what_is_nested_too_deeply_is_the_callers_mistake(rig: Rig) -> None:

@@ -107,6 +107,26 @@ def test_connections_in_flight_when_an_address_is_forgotten_are_kept_again(
     run(work())
 
 
+def test_nothing_is_kept_of_a_replica_that_has_stopped(
+    run: Callable[[Awaitable[None]], None], tmp_path: Path
+) -> None:
+    async def work() -> None:
+        engine = await _engine(tmp_path, tokens=3)
+        upstreams = Upstreams()
+        answers = [await upstreams.post(str(engine.path), "/x", b"", BODY) for _ in range(2)]
+        for answer in answers:
+            await answer.read_all()
+            answer.close()
+        assert len(upstreams._idle[str(engine.path)]) == 2
+        await engine.stop()
+        engine.hang_up()
+        async with asyncio.timeout(5):
+            while upstreams._idle:
+                await asyncio.sleep(0.01)
+
+    run(work())
+
+
 def test_a_connection_to_another_node_notices_that_it_vanished(
     run: Callable[[Awaitable[None]], None],
 ) -> None:
