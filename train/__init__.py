@@ -2,7 +2,8 @@
 
 The life of a training:
 
-1. ``run`` reads the job from the journal and starts Ray Train; ``rendezvous`` joins the workers.
+1. ``run`` reads the job from the journal and starts Ray Train; ``room`` and ``sign_of_life`` speak
+   for it while others have the room; ``rendezvous`` joins the workers.
 2. ``loop`` runs on every worker: ``preload`` imports, ``data`` and ``masking`` make token rows,
    ``methods`` the model, ``deepspeed`` the sharding.
 3. ``trainer`` builds TRL's trainer and ``callbacks`` hooks into its steps: ``reporter`` speaks to

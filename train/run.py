@@ -99,6 +99,7 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
     from ray.train.torch import TorchTrainer
 
     from train.rendezvous import Rendezvous
+    from train.sign_of_life import SignOfLife
 
     plan, job = work.assignment.plan, work.assignment
     gpu = plan.gpus_per_worker > 0
@@ -118,6 +119,7 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
                 controller_failure_limit=START_TRIES - 1 if too_small else -1,
             ),
             worker_runtime_env={"env_vars": worker_environment(job)},
+            callbacks=[SignOfLife(work.open_journal)],
             **storage(artifacts, f"jobs/{job.job_id}"),
         ),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -115,6 +117,32 @@ def test_a_job_that_finds_no_room_says_so_and_ends(
     assert note["message"].startswith("Waiting for room: 50 workers need ")
     (failure,) = journal.lines("fail")
     assert failure["code"] == "insufficient_resources"
+
+
+def test_a_job_that_waits_for_room_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "0.5")
+    others = placement_group([{"CPU": ray.cluster_resources()["CPU"]}])
+    assert others.wait(30)
+    journal = FolderJournal(tmp_path, assignment())
+
+    def make_room() -> None:
+        deadline = time.monotonic() + 60
+        while len(journal.lines("heartbeat")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        remove_placement_group(others)
+
+    neighbour = threading.Thread(target=make_room)
+    neighbour.start()
+    train(tmp_path, stop_at=1)
+    neighbour.join()
+    began = journal.lines("move")[0]["at"]
+    assert len([line for line in journal.lines("heartbeat") if line["at"] < began]) >= 2
+    assert journal.lines("fail") == []
 
 
 def states(journal: FolderJournal) -> list[str]:

@@ -15,6 +15,7 @@ from cluster.errors import Unavailable
 from cluster.jobs.backoff import Backoff
 from cluster.jobs.runner import RunStatus
 from cluster.jobs.runs import last_error
+from cluster.jobs.sql_journal import SqlJournal
 from cluster.jobs.states import JobState
 from cluster.jobs.supervision import Supervision
 from cluster.jobs.transition import move, seize
@@ -293,6 +294,36 @@ async def test_silence_is_death(world: World) -> None:
     assert world.runner.stops == [f"{job.id}-1"]
     await supervision.step()
     assert world.runner.runs[f"{job.id}-2"] is RunStatus.RUNNING
+
+
+async def test_a_start_is_waited_for_while_it_beats(world: World) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    long_ago = now() - timedelta(seconds=world.settings.train_start_timeout + 1)
+    for _ in range(world.settings.train_max_attempts):
+        await change(world, job, heartbeat_at=long_ago)
+        journal = await asyncio.to_thread(SqlJournal, world.settings, job.id, 1)
+        assert not await asyncio.to_thread(journal.heartbeat)
+        await asyncio.to_thread(journal.close)
+        await supervision.step()
+        assert await state(world, job) == S.STARTING
+    for attempt in range(1, world.settings.train_max_attempts + 1):
+        await reaches_attempt(world, supervision, job, attempt)
+        await change(world, job, heartbeat_at=long_ago)
+        await supervision.step()
+    row = await world.jobs.get(world.ann, job.id)
+    assert (row.state, row.error_code) == (S.FAILED, "training_failed")
+    assert "no sign of life" in (row.error_message or "")
+
+
+async def reaches_attempt(world: World, supervision: Supervision, job: Job, attempt: int) -> None:
+    for _ in range(10):
+        row = await world.jobs.get(world.ann, job.id)
+        if (row.state, row.attempt) == (S.STARTING, attempt):
+            return
+        await supervision.step()
+    pytest.fail(f"{job.id} did not come to attempt {attempt}")
 
 
 @pytest.mark.parametrize(
