@@ -32,7 +32,7 @@ lint: setup
 # Modules that are slow as a whole: vLLM or transformers take each process ten seconds to import.
 SLOW = tests/product tests/deployments/test_engine.py tests/deployments/test_engine_app.py \
 	tests/rag/test_embed.py \
-	tests/train/test_callbacks.py tests/train/test_training.py \
+	tests/train/test_callbacks.py tests/train/test_data.py tests/train/test_training.py \
 	tests/train/budgie/test_circuit.py tests/train/budgie/test_letters.py \
 	tests/train/budgie/test_tokenizer.py tests/train/budgie/test_weights.py
 

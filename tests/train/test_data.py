@@ -16,6 +16,8 @@ from train.budgie import WEIGHTS
 from train.data import load, read, split
 from train.faults import Unworkable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:

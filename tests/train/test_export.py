@@ -25,6 +25,7 @@ OUTCOME = Outcome(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_adapter_folder_is_peft_s_and_the_same_each_time(tmp_path: Path) -> None:
     from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
     from transformers import LlamaConfig, LlamaForCausalLM
