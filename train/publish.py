@@ -20,6 +20,9 @@ from train.reporter import Reporter
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+AGAIN = 2.0
+"""Seconds between two tries while the base model is away."""
+
 
 class Publisher(Protocol):
     """Where adapters go."""
@@ -27,6 +30,7 @@ class Publisher(Protocol):
     def publish(self, assignment: Assignment, name: str, folder: Path) -> str:
         """Register the adapter in `folder`; its id. Doing it twice is doing it once.
 
+        A base model that went a moment ago is waited for, as at the job's start.
         Raises Unworkable where the catalogue refuses the adapter itself, Superseded where the job
         is no longer this attempt's.
         """
@@ -72,19 +76,36 @@ class CataloguePublisher:
         database = self._database(self._settings.sql_url)
         redis = self._connect(self._settings.redis)
         try:
-            row = await self._registry(database, self._artifacts, redis).register(
-                organization_id=assignment.organization_id,
-                project_id=assignment.project_id,
-                name=name,
-                base_model=assignment.base_model,
-                folder=folder,
-                job_id=assignment.job_id,
-                fence=fence,
-            )
-            return row.id
+            registry = self._registry(database, self._artifacts, redis)
+            while True:
+                try:
+                    row = await registry.register(
+                        organization_id=assignment.organization_id,
+                        project_id=assignment.project_id,
+                        name=name,
+                        base_model=assignment.base_model,
+                        folder=folder,
+                        job_id=assignment.job_id,
+                        fence=fence,
+                    )
+                    return row.id
+                except ModelNotFound:
+                    async with database.begin() as session:
+                        await fence(session)
+                        if not await self._awaited(session, assignment.base_model):
+                            raise
+                await asyncio.sleep(AGAIN)
         finally:
             await redis.aclose()
             await database.close()
+
+    async def _awaited(self, session: AsyncSession, base_model: str) -> bool:
+        """Whether a model that was not found is back already, or may come back."""
+        from cluster.jobs.intake import may_come_back
+        from cluster.store.schema import BaseModelRow
+
+        row = await session.get(BaseModelRow, base_model)
+        return row is not None and (row.removed_at is None or may_come_back(row, self._settings))
 
 
 def hand_over(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import AdapterState
 from cluster.jobs.journal import Assignment, Superseded
 from cluster.jobs.sql_journal import SqlJournal
 from cluster.jobs.states import JobState
 from cluster.settings import Settings
-from cluster.store.schema import Adapter, Job
+from cluster.store.schema import Adapter, BaseModelRow, Job, now
 from cluster.store.sql import Database
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 from tests.cluster.jobs.world import World, make_world
+from train import publish as publish_module
 from train.faults import Unworkable
 from train.publish import CataloguePublisher
 
@@ -58,6 +62,32 @@ def publish(world: World, saving: Assignment) -> Publish:
 @pytest.fixture
 def make_adapter(tmp_path: Path) -> AdapterMaker:
     return AdapterMaker(tmp_path)
+
+
+async def model_went(world: World, ago: timedelta) -> None:
+    async with world.database.begin() as session:
+        await session.execute(update(BaseModelRow).values(removed_at=now() - ago))
+
+
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A name for each time that an adapter is offered to the registry."""
+    told: list[str] = []
+    register = AdapterRegistry.register
+
+    async def told_register(self: AdapterRegistry, **what: Any) -> Adapter:
+        told.append(what["name"])
+        return await register(self, **what)
+
+    monkeypatch.setattr(AdapterRegistry, "register", told_register)
+    monkeypatch.setattr(publish_module, "AGAIN", 0.01)
+    return told
+
+
+async def more_than(tries: list[str], count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(tries) <= count:
+            await asyncio.sleep(0.01)
 
 
 async def adapters(world: World) -> dict[str, str]:
@@ -110,7 +140,29 @@ async def test_a_refusal_names_no_field_that_the_jobs_request_lacks(
     with pytest.raises(Unworkable) as refused:
         await publish(make_adapter(config={"r": 32}))
     assert (refused.value.code, refused.value.param) == ("adapter_rank_too_high", None)
-    await BaseModels(world.database).remove_missing(set())
+    await model_went(world, timedelta(seconds=world.settings.train_start_timeout + 1))
     with pytest.raises(Unworkable) as refused:
         await publish(make_adapter())
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
+async def test_a_model_that_is_away_for_a_restart_is_waited_for(
+    world: World, publish: Publish, make_adapter: AdapterMaker, tries: list[str]
+) -> None:
+    await model_went(world, timedelta(0))
+    publishing = asyncio.ensure_future(publish(make_adapter()))
+    await more_than(tries, 2)
+    await BaseModels(world.database).register(BASE)
+    adapter_id = await publishing
+    assert await adapters(world) == {adapter_id: AdapterState.PUBLISHING}
+
+
+async def test_a_cancelled_job_waits_for_no_model(
+    world: World, saving: Assignment, publish: Publish, make_adapter: AdapterMaker, tries: list[str]
+) -> None:
+    await model_went(world, timedelta(0))
+    publishing = asyncio.ensure_future(publish(make_adapter()))
+    await more_than(tries, 0)
+    await world.jobs.cancel(world.ann, saving.job_id)
+    with pytest.raises(Superseded):
+        await publishing
