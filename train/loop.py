@@ -175,7 +175,7 @@ class Training:
             (rows.without_loss, "were left out: no token of theirs has a loss"),
         ):
             if count:
-                self.reporter.note(f"{count} rows {what}.", level="warning", rows=count)
+                self.reporter.note(f"{count} rows {what}.", level="warn", rows=count)
 
     def _tell_stopped(self, trainer: Finetuner) -> None:
         if self.reporter is not None and self.reporter.reason is Reason.ASKED:
@@ -215,7 +215,7 @@ class Training:
             self.reporter.note(
                 f"The training loss rose from {first:.2f} to {final:.2f}: the learning rate is "
                 "probably too high for this data.",
-                level="warning",
+                level="warn",
             )
         outcome = Outcome(
             step=mark.step if mark is not None else last,

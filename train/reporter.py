@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from cluster.jobs.journal import Journal, Progress, Superseded
+from cluster.jobs.journal import Journal, Level, Progress, Superseded
 from cluster.jobs.states import JobState
 from train.stop import Reason, StopMarker
 
@@ -63,7 +63,7 @@ class Reporter:
         self._say(self._journal.heartbeat)
         return self._reason is not Reason.SUPERSEDED
 
-    def note(self, message: str, *, level: str = "info", **data: Any) -> None:
+    def note(self, message: str, *, level: Level = "info", **data: Any) -> None:
         self.flush()
         self._say(lambda: self._journal.note(message, level=level, data=data or None))
 

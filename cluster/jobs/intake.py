@@ -15,6 +15,7 @@ from cluster.catalog.base_models import BaseModel
 from cluster.datasets.tokens import TokenizerLoader
 from cluster.datasets.validation import Report, TokenCounter, validate
 from cluster.errors import Unavailable
+from cluster.jobs.journal import Level
 from cluster.jobs.plan import resolve
 from cluster.jobs.runner import Runner
 from cluster.jobs.spec import TrainingPlan, TrainingSpec
@@ -158,7 +159,7 @@ def _append_report(session: AsyncSession, job: Job, param: str, report: Report) 
     tail = f", of which {shown} are shown" if report.problem_count > shown else ""
     what = f"{report.problem_count} problems{tail}" if report.problem_count else "no problems"
     message = f"{param}: {report.rows} good rows, {report.duplicates} of them repeated; {what}."
-    level = "info" if report.ok else "error"
+    level: Level = "info" if report.ok else "error"
     append(session, job, message, level=level, data=report.summary())
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cluster.jobs.spec import TrainingPlan
 from cluster.jobs.states import JobState
+
+Level = Literal["info", "warn", "error"]
+"""Of an event, as OpenAI's clients know them."""
 
 
 class Superseded(Exception):
@@ -70,7 +73,7 @@ class Journal(Protocol):
         """
 
     def note(
-        self, message: str, *, level: str = "info", data: dict[str, Any] | None = None
+        self, message: str, *, level: Level = "info", data: dict[str, Any] | None = None
     ) -> None:
         """Append an event of type `message`."""
 

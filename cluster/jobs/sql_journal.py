@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import Unavailable
 from cluster.identifiers import new_id
-from cluster.jobs.journal import Assignment, Progress, Superseded
+from cluster.jobs.journal import Assignment, Level, Progress, Superseded
 from cluster.jobs.spec import TrainingPlan
 from cluster.jobs.states import HELD, RUNNING, JobState
 from cluster.jobs.transition import append, fail, move, seize
@@ -60,7 +60,7 @@ class SqlJournal:
         self._write(change)
 
     def note(
-        self, message: str, *, level: str = "info", data: dict[str, Any] | None = None
+        self, message: str, *, level: Level = "info", data: dict[str, Any] | None = None
     ) -> None:
         async def add(session: AsyncSession, job: Job) -> None:
             append(session, job, message, level=level, data=data)

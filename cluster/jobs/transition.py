@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.identifiers import new_id
+from cluster.jobs.journal import Level
 from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from cluster.store.schema import Job, JobEvent, now
 
@@ -43,7 +44,7 @@ def append(
     job: Job,
     message: str,
     *,
-    level: str = "info",
+    level: Level = "info",
     kind: str = "message",
     data: dict[str, Any] | None = None,
 ) -> None:
@@ -67,7 +68,7 @@ def move(
     state: JobState,
     message: str,
     *,
-    level: str = "info",
+    level: Level = "info",
     data: dict[str, Any] | None = None,
 ) -> None:
     """Change the state of a job from `seize`. Raises Conflict for a move not in the table."""

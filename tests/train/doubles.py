@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.jobs.journal import Assignment, Progress, Superseded
+from cluster.jobs.journal import Assignment, Level, Progress, Superseded
 from cluster.jobs.spec import Method, TrainingPlan
 from cluster.jobs.states import JOB_LIFECYCLE, JobState
 from train.budgie import WEIGHTS
@@ -86,7 +86,7 @@ class FolderJournal:
                 before = state
 
     def note(
-        self, message: str, *, level: str = "info", data: dict[str, Any] | None = None
+        self, message: str, *, level: Level = "info", data: dict[str, Any] | None = None
     ) -> None:
         self._write("note", message=message, level=level, data=data)
 
