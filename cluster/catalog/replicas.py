@@ -6,12 +6,15 @@ Routers pick replicas from it, the publisher counts acknowledgements in it, `sta
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import orjson
 from redis.asyncio import Redis
 
 from cluster.store.redis import REPLICA_CHANNEL, REPLICA_INDEX, replica_key
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT = 1.0
 EXPIRY = 5.0
@@ -55,7 +58,8 @@ class Replica:
         document = orjson.loads(content)
         document["adapters"] = frozenset(document["adapters"])
         document["fields"] = {k: frozenset(v) for k, v in document["fields"].items()}
-        return cls(**document)
+        # A replica of a newer version may tell more of itself.
+        return cls(**{k: v for k, v in document.items() if k in cls.__dataclass_fields__})
 
 
 class ReplicaDirectory:
@@ -63,6 +67,8 @@ class ReplicaDirectory:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._unreadable: set[bytes | str] = set()
+        """The keys of records that were skipped, so that each is told of once."""
 
     async def announce(self, replica: Replica, *, changed: bool) -> None:
         """Write a replica's record; `changed` wakes those who wait for what it holds."""
@@ -84,18 +90,25 @@ class ReplicaDirectory:
         await pipe.execute()
 
     async def read(self) -> dict[str, list[Replica]]:
-        """All live replicas by model."""
+        """All live replicas by model. A record that another version wrote may be skipped."""
         keys = sorted(await self._redis.smembers(REPLICA_INDEX))
         if not keys:
             return {}
         by_model: dict[str, list[Replica]] = {}
-        gone = []
+        gone, unreadable = [], set()
         for key, content in zip(keys, await self._redis.mget(keys), strict=True):
             if content is None:
                 gone.append(key)
                 continue
-            replica = Replica.decode(content)
+            try:
+                replica = Replica.decode(content)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                unreadable.add(key)
+                if key not in self._unreadable:
+                    log.warning("the record of a replica, %r, is not understood: %r", key, error)
+                continue
             by_model.setdefault(replica.model, []).append(replica)
+        self._unreadable = unreadable
         if gone:
             await self._redis.srem(REPLICA_INDEX, *gone)
         return by_model
