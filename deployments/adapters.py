@@ -114,10 +114,7 @@ class AdapterReconciler:
         }
         changed = False
         for name in self._loaded.keys() - wanted.keys():
-            await self._host.unload(name)
-            # Its copy stays: for a request in flight the engine may read it once more.
-            del self._loaded[name]
-            changed = True
+            changed |= await self._unload(name)
         for name in self._attempts.keys() - wanted.keys():
             del self._attempts[name]
             changed = True
@@ -149,6 +146,16 @@ class AdapterReconciler:
         self._attempts.pop(name, None)
         self._loaded[name] = uri
         log.info("adapter %s loaded", name)
+        return True
+
+    async def _unload(self, name: str) -> bool:
+        try:
+            await self._host.unload(name)
+        except Exception:  # whatever an engine raises: the next step tries again
+            log.warning("adapter %s not unloaded", name, exc_info=True)
+            return False
+        # Its copy stays: for a request in flight the engine may read it once more.
+        del self._loaded[name]
         return True
 
     async def _remove_copies(self) -> None:

@@ -69,6 +69,25 @@ async def test_what_is_wanted_is_loaded_and_what_is_not_is_unloaded(parts) -> No
     assert set(engine.loaded) == {engine_name("a", "1" * 64)}
 
 
+async def test_an_adapter_that_the_engine_keeps_is_unloaded_later(parts, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    engine, wanted, reconciler = parts
+    await reconciler.step()
+    kept, wanted.rows = engine_name("a", "1" * 64), []
+
+    async def refuse(name: str) -> None:
+        if name == kept:
+            raise RuntimeError("the engine is busy")
+        del engine.loaded[name]
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(engine, "unload", refuse)
+        assert await reconciler.step(), "the other one is unloaded"
+        assert not await reconciler.step()
+    assert reconciler.loaded == set(engine.loaded) == {kept}
+    assert await reconciler.step()
+    assert reconciler.loaded == set(engine.loaded) == set()
+
+
 async def test_after_three_attempts_a_load_has_failed_with_the_reason(parts) -> None:  # type: ignore[no-untyped-def]
     engine, wanted, reconciler = parts
     name = engine_name("a", "1" * 64)
