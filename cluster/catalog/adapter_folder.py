@@ -28,7 +28,7 @@ One that overflows spoils the KV cache that all requests share. Activations are 
 each layer: with an update up to here they stay far from the largest number of bfloat16.
 """
 
-_TENSOR = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _UNSUPPORTED = ("use_dora", "lora_bias", "layer_replication", "modules_to_save", "use_qalora")
 
 
@@ -164,7 +164,7 @@ def _weights(path: Path, config: dict[str, Any], base: BaseModel) -> set[str]:
     sides: dict[str, dict[str, _Side]] = {}
     try:
         for tensor in tensors(path):
-            match = _TENSOR.match(tensor.name)
+            match = _TENSOR.fullmatch(tensor.name)
             if match is None:
                 raise _wrong(
                     f"{WEIGHTS}: {tensor.name!r} is not a LoRA weight that the engine knows."

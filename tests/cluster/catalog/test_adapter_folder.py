@@ -107,6 +107,7 @@ def test_a_path_as_base_is_no_name(make_adapter: AdapterMaker) -> None:
         ({f"{Q}.lora_B.weight": np.zeros((8, 5), np.float32)}, "adapter_shape_mismatch"),
         ({f"{Q}.lora_B.weight": np.zeros((), np.float32)}, "adapter_shape_mismatch"),
         ({f"{Q}.lora_A.weight": np.zeros((4, 8), np.int32)}, "invalid_adapter"),
+        ({f"{Q}.lora_A.weight\n": np.zeros((4, 8), np.float32)}, "invalid_adapter"),
         (
             {
                 "base_model.model.model.layers.9.q_proj.lora_A.weight": np.zeros((4, 8), "f4"),
