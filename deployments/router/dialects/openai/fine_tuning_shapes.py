@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.jobs.states import JOB_LIFECYCLE, JobState
-from cluster.store.schema import Job, JobCheckpoint, JobEvent
+from cluster.jobs.states import JobState
+from cluster.store.schema import Job, JobCheckpoint, JobEvent, now
 
 STATUS = {
     JobState.VALIDATING: "validating_files",
@@ -94,6 +94,8 @@ def _hyperparameters(job: Job) -> dict[str, Any]:
 
 def _estimated_finish(job: Job) -> int | None:
     metrics = job.metrics
-    if metrics is None or JOB_LIFECYCLE.is_terminal(JobState(job.state)):
+    if metrics is None or job.state != JobState.TRAINING:
         return None
-    return int(metrics["at"] + metrics["eta"])
+    finish = metrics["at"] + metrics["eta"]
+    # Until its first step an attempt shows the numbers of the one before.
+    return int(finish) if finish > now().timestamp() else None

@@ -48,6 +48,16 @@ async def test_the_openai_client_sees_a_whole_job(ann: Served) -> None:
     job = await client.fine_tuning.jobs.retrieve(job.id)
     assert job.estimated_finish is not None
     assert job.estimated_finish > job.created_at
+    async with world.database.begin() as session:
+        row = await seize(session, job.id)
+        assert row is not None
+        row.metrics = {"at": now().timestamp() - 61.0, "eta": 60.0}
+    stale = await client.fine_tuning.jobs.retrieve(job.id)
+    assert stale.estimated_finish is None, "it is of the attempt before"
+    async with world.database.begin() as session:
+        row = await seize(session, job.id)
+        assert row is not None
+        row.metrics = {"at": now().timestamp(), "eta": 60.0}
     events = await client.fine_tuning.jobs.list_events(job.id, limit=2)
     assert (events.data[0].type, events.has_more) == ("metrics", True)
     data: Any = events.data[0].data
@@ -60,8 +70,10 @@ async def test_the_openai_client_sees_a_whole_job(ann: Served) -> None:
     job = await client.fine_tuning.jobs.pause(job.id)
     await supervision.step()
     await supervision.step()
-    assert (await ann.http.get(f"/v1/fine_tuning/jobs/{job.id}")).json()["status"] == "paused"
-    assert (await client.fine_tuning.jobs.resume(job.id)).status == "queued"
+    paused = (await ann.http.get(f"/v1/fine_tuning/jobs/{job.id}")).json()
+    assert (paused["status"], paused["estimated_finish"]) == ("paused", None)
+    job = await client.fine_tuning.jobs.resume(job.id)
+    assert (job.status, job.estimated_finish) == ("queued", None)
     assert (await client.fine_tuning.jobs.cancel(job.id)).status == "cancelled"
     with pytest.raises(ConflictError):
         await client.fine_tuning.jobs.resume(job.id)
