@@ -38,9 +38,6 @@ class ReplicaPool:
         self._suspects: dict[str, float] = {}
         self._arrival = asyncio.Condition()
 
-    def all(self, model: str) -> list[Replica]:
-        return self._replicas.get(model, [])
-
     @property
     def models(self) -> dict[str, list[Replica]]:
         return self._replicas
@@ -60,7 +57,7 @@ class ReplicaPool:
         """
         while True:
             now = time.monotonic()
-            holding = [r for r in self.all(model) if self._holds(r, engine_model)]
+            holding = [r for r in self.models.get(model, []) if self._holds(r, engine_model)]
             fresh = [r for r in holding if passed.get(r.id, now) <= now]
             free = [r for r in fresh if self._load(r) < r.capacity]
             if free:
@@ -72,7 +69,7 @@ class ReplicaPool:
     async def present(self, model: str) -> None:
         """Wait for any replica of `model`. Raises Unavailable when none comes in time."""
         deadline = time.monotonic() + self.wait
-        while not self.all(model):
+        while not self.models.get(model):
             await self._wait_a_little(model, deadline)
 
     async def _wait_a_little(self, model: str, deadline: float) -> None:
@@ -125,11 +122,17 @@ class ReplicaPool:
             while True:
                 changes.clear()
                 try:
-                    self._replicas = await self._directory.read()
-                    async with self._arrival:
-                        self._arrival.notify_all()
+                    await self._read()
                 except (RedisError, OSError) as error:
                     log.warning("replicas not read, the last ones stay in use: %s", error)
                 await happens(changes, HEARTBEAT)
         finally:
             listener.cancel()
+
+    async def _read(self) -> None:
+        self._replicas = await self._directory.read()
+        there = {replica.id for replicas in self._replicas.values() for replica in replicas}
+        for replica_id in self._suspects.keys() - there:
+            del self._suspects[replica_id]
+        async with self._arrival:
+            self._arrival.notify_all()
