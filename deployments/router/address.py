@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from deployments.router.exchange import Exchange
 
 
@@ -14,5 +16,6 @@ class Address:
         body = exchange.document
         body["model"] = exchange.route.engine_model
         # Without the salt one tenant could time another's prompts through the prefix cache.
-        own = body.get("cache_salt") or ""
-        body["cache_salt"] = f"{exchange.principal.cache_salt}{own}"
+        salt = exchange.principal.cache_salt + (body.get("cache_salt") or "")
+        # As a digest the caller's own may be long, and no error of the engine can show the other.
+        body["cache_salt"] = hashlib.sha256(salt.encode()).hexdigest()

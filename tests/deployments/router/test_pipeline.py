@@ -41,6 +41,17 @@ async def test_an_answer_arrives_and_is_accounted_once(rig: Rig) -> None:
     assert engine.headers[0][b"x-lorikeet-token"].decode() == rig.settings.token()
 
 
+async def test_a_callers_own_salt_is_mixed_with_the_organizations(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    for own in ({}, {"cache_salt": None}, {"cache_salt": "a@/é" * 250}, {"cache_salt": "a"}):
+        assert (await rig.post({**CHAT, **own})).status == 200
+    sent = [request["cache_salt"] for request in engine.requests]
+    # vLLM takes at most 128 characters, and not any.
+    assert [len(bytes.fromhex(salt)) for salt in sent] == [32] * 4
+    assert sent[0] == sent[1]
+    assert len(set(sent)) == 3
+
+
 async def test_a_stream_hides_the_counts_that_nobody_asked_for(rig: Rig) -> None:
     engine = await rig.add_engine()
     answered = await rig.post({**CHAT, "stream": True})

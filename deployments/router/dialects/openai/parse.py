@@ -16,6 +16,7 @@ from deployments.router.replicas import ReplicaPool
 
 ENGINE_ONLY = frozenset(
     {
+        "ec_transfer_params",
         "kv_transfer_params",
         "mm_processor_kwargs",
         "prompt_embeds",  # a pickle
@@ -33,6 +34,12 @@ MAX_ANSWERS = 128
 """As many as OpenAI makes of one prompt."""
 MAX_PROMPTS = 128
 """In one text completion: each is a sequence of its own in the engine."""
+MAX_BAD_WORDS, MAX_BAD_WORD = 128, 256
+"""How many for all prompts, and the characters of each. The engine encodes them anew for every
+prompt, where the requests of all its callers wait."""
+MAX_STOP = 1024
+"""Characters of each text."""
+MAX_SALT = 1024
 BYTES_PER_TOKEN = 3
 """A low estimate, so that a reservation is rather too large; the truth replaces it. It is also what
 a caller is charged who leaves before the engine's counts have come."""
@@ -74,6 +81,9 @@ class ParseInference:
                 raise InvalidRequest(
                     f"{field} must be an object, not {kind(body[field])}.", param=field
                 )
+        _bad_words(body, exchange.prompts)
+        _stops(body)
+        _salt(body)
         options = body.get("stream_options")
         if exchange.stream:
             # Accounting needs the counts; who did not ask for them is not shown them.
@@ -176,6 +186,46 @@ def _answers(body: dict[str, Any]) -> int:
     if answers > MAX_ANSWERS:
         raise InvalidRequest(f"n is {answers}; at most {MAX_ANSWERS} are made.", param="n")
     return max(1, answers)
+
+
+def _bad_words(body: dict[str, Any], prompts: int) -> None:
+    """The engine itself bounds only their number, and after it has encoded them."""
+    words = body.get("bad_words")
+    if not isinstance(words, list):
+        return  # the engine refuses what is not a list of strings
+    if len(words) * prompts > MAX_BAD_WORDS:
+        each = f" for each of {prompts} prompts" if prompts > 1 else ""
+        raise InvalidRequest(
+            f"bad_words has {len(words)} members{each}; at most {MAX_BAD_WORDS} are taken in all.",
+            param="bad_words",
+        )
+    _lengths("bad_words", words, MAX_BAD_WORD)
+
+
+def _stops(body: dict[str, Any]) -> None:
+    stop = body.get("stop")
+    _lengths("stop", stop if isinstance(stop, list) else [stop], MAX_STOP)
+
+
+def _lengths(field: str, texts: list[Any], most: int) -> None:
+    longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
+    if longest > most:
+        raise InvalidRequest(
+            f"{field} has a text of {longest} characters; at most {most} are taken.", param=field
+        )
+
+
+def _salt(body: dict[str, Any]) -> None:
+    salt = body.get("cache_salt")
+    if salt is None:
+        return
+    if not isinstance(salt, str):
+        raise InvalidRequest(f"cache_salt must be a string, not {kind(salt)}.", param="cache_salt")
+    if not 1 <= len(salt) <= MAX_SALT:
+        raise InvalidRequest(
+            f"cache_salt has {len(salt)} characters; it must have 1 to {MAX_SALT}.",
+            param="cache_salt",
+        )
 
 
 def kind(value: object) -> str:

@@ -43,6 +43,13 @@ async def test_a_reservation_covers_every_answer_to_every_prompt(prompt: Any, pr
         ({"prompt": "a", "n": True}, "n"),
         ({"prompt": "a", "stream_interval": 100}, "stream_interval"),
         ({"prompt": "a", "prompt_embeds": "AAAA"}, "prompt_embeds"),
+        ({"prompt": "a", "kv_transfer_params": {}}, "kv_transfer_params"),
+        ({"prompt": "a", "ec_transfer_params": {}}, "ec_transfer_params"),
+        ({"prompt": "a", "bad_words": ["a" * 257]}, "bad_words"),
+        ({"prompt": "a", "bad_words": ["a"] * 129}, "bad_words"),
+        ({"prompt": ["a"] * 65, "bad_words": ["a"] * 2}, "bad_words"),
+        ({"prompt": "a", "stop": "a" * 1025}, "stop"),
+        ({"prompt": "a", "stop": ["b", "a" * 1025]}, "stop"),
     ],
 )
 async def test_what_would_multiply_or_steer_the_work_is_refused(
@@ -51,3 +58,26 @@ async def test_what_would_multiply_or_steer_the_work_is_refused(
     with pytest.raises(InvalidRequest) as caught:
         await _parse(body)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"bad_words": ["é" * 256] * 128, "stop": "é" * 1024, "cache_salt": "é" * 1024},
+        {"prompt": ["a"] * 64, "bad_words": ["a"] * 2, "stop": ["a" * 1024] * 4},
+        {"bad_words": None, "stop": None, "cache_salt": None},
+        # The engine judges these, and knows what to say.
+        {"bad_words": "a" * 1000, "stop": 5},
+        {"bad_words": [5], "stop": [5]},
+    ],
+)
+async def test_what_the_engine_can_bear_goes_on_to_it(body: dict[str, Any]) -> None:
+    exchange = await _parse({"prompt": "a", **body})
+    assert {field: exchange.document[field] for field in body} == body
+
+
+@pytest.mark.parametrize("salt", ["", "a" * 1025, [1], 5, False])
+async def test_a_salt_is_a_text_of_some_length(salt: Any) -> None:
+    with pytest.raises(InvalidRequest, match="cache_salt") as caught:
+        await _parse({"prompt": "a", "cache_salt": salt})
+    assert caught.value.param == "cache_salt"
