@@ -6,9 +6,9 @@ import asyncio
 import logging
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -31,17 +31,20 @@ def describe(app: FastAPI) -> None:
     ]
 
     # Anybody may ask, as often as they like: all wait for one answer, and it stays.
-    engine: dict[str, Any] = {}
+    content, whole = b"", False
     asking: asyncio.Task[dict[str, Any]] | None = None
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        nonlocal asking
-        if not engine:
+    async def openapi() -> Response:
+        nonlocal content, whole, asking
+        if not whole:
             if asking is None or asking.done():
                 asking = asyncio.create_task(_engine(app))
-            engine.update(await asyncio.shield(asking))
-        return JSONResponse(merge(_own(app), engine))
+            engine = await asyncio.shield(asking)
+            # Making it holds up every request: once without the engine's part and once with it.
+            if not content or (engine and not whole):
+                content, whole = orjson.dumps(merge(_own(app), engine)), bool(engine)
+        return Response(content, media_type="application/json")
 
 
 def _own(app: FastAPI) -> dict[str, Any]:
