@@ -50,7 +50,7 @@ def create(
     scopes = [each.value for each in scope or [Scope.INFERENCE]]
     body: dict[str, Any] = {"name": name, "scopes": scopes}
     if expires is not None:
-        body["expires_at"] = int(expires.timestamp())
+        body["expires_at"] = expires.isoformat()
     return connection.post(PATH, json=body)
 
 

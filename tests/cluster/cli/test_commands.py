@@ -208,7 +208,14 @@ def test_a_key_is_printed_alone(endpoint: Endpoint, run: Run) -> None:
     asked = endpoint.asked[0].json()
     assert asked["scopes"] == ["train", "read"]
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    assert abs(asked["expires_at"] - tomorrow.timestamp()) < 60
+    assert abs(datetime.fromisoformat(asked["expires_at"]) - tomorrow) < timedelta(minutes=1)
+
+
+def test_a_far_expiry_is_sent_as_a_date(endpoint: Endpoint, run: Run) -> None:
+    """The endpoint would read so large a number as milliseconds, and a day of 1970."""
+    endpoint.answers["POST /v1/organization/keys"] = (200, {**KEY, "key": "sk-lk-secret"})
+    assert run("keys", "create", "--name", "ci", "--expires", "2700-01-01").code == 0
+    assert endpoint.asked[0].json()["expires_at"] == "2700-01-01T00:00:00+00:00"
 
 
 def test_keys_are_listed_without_their_secret(endpoint: Endpoint, run: Run) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from cluster.store.schema import ApiKey
 from cluster.tenancy.keys import MAX_LIST
@@ -18,10 +18,17 @@ from deployments.router.services import Services, principal, services
 router = APIRouter(tags=["keys"])
 
 
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it must be in the years 1 to 9999") from None
+
+
 class KeyRequest(Body):
     name: str = Field(min_length=1, max_length=255)
     scopes: list[Scope] = Field(default=[Scope.INFERENCE], min_length=1)
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
 
 
 def render(row: ApiKey) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import httpx
@@ -127,3 +128,21 @@ async def test_keys_are_listed_by_pages(admin: httpx.AsyncClient) -> None:
         answer = await admin.get(f"{keys}?{query}")
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    "moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "2700-01-01T00:00:00"]
+)
+async def test_an_expiry_that_is_no_moment_is_refused(
+    admin: httpx.AsyncClient, moment: str
+) -> None:
+    body = {"name": "a", "expires_at": moment}
+    answer = await admin.post("/v1/organization/keys", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_at")
+
+
+async def test_a_far_expiry_is_kept(admin: httpx.AsyncClient) -> None:
+    far = datetime(2700, 1, 1, tzinfo=UTC)
+    body = {"name": "a", "expires_at": far.isoformat()}
+    made = (await admin.post("/v1/organization/keys", json=body)).json()
+    assert made["expires_at"] == far.timestamp()
