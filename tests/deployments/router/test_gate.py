@@ -29,7 +29,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield
 
     app = management(lifespan)
-    bounded = settings.model_copy(update={"body_max_bytes": 1024})
+    bounded = settings.model_copy(update={"body_max_bytes": 2048})
     app.state.lorikeet = SimpleNamespace(
         authenticator=OneKey(), platform=SimpleNamespace(settings=bounded)
     )
@@ -82,6 +82,14 @@ async def test_a_wrong_body_is_a_400_in_openais_shape(
     headers = {"authorization": "Bearer good", "content-type": "application/json"}
     answer = await client.post("/v1/organization/keys", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+
+
+async def test_however_deep_a_body_is_it_is_the_callers_mistake(client: httpx.AsyncClient) -> None:
+    headers = {"authorization": "Bearer good", "content-type": "application/json"}
+    for depth in range(800, 1000, 3):  # which the parser still takes depends on the stack
+        body = b'{"name": "x", "deep": %b%b}' % (b"[" * depth, b"]" * depth)
+        answer = await client.post("/v1/organization/keys", content=body, headers=headers)
+        assert (answer.status_code, depth) == (400, depth)
 
 
 async def test_a_fault_of_ours_has_the_shape_too(client: httpx.AsyncClient) -> None:

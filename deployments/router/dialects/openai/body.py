@@ -16,9 +16,11 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _unicode(cls, given: Any) -> Any:
-        written = json.dumps(given, ensure_ascii=False)
         try:
+            written = json.dumps(given, ensure_ascii=False)
             written.encode()
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
         except UnicodeEncodeError:
             raise ValueError("a text holds half of a surrogate pair, which is no Unicode") from None
         # A backslash of the text itself is written as two.

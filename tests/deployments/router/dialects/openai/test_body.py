@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -21,3 +22,12 @@ def test_a_nul_is_refused_wherever_it_is(text: Any) -> None:
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\n\\u0000\x01"])
 def test_what_only_looks_like_an_escaped_nul_is_taken(text: str) -> None:
     assert Note.model_validate({"text": text}).text == text
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    deep: list[Any] = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    with pytest.raises(ValidationError) as refused:
+        Note.model_validate({"text": deep})
+    assert "nested too deeply" in refused.value.errors(include_input=False)[0]["msg"]
