@@ -6,12 +6,12 @@ import re
 
 from cluster.errors import InvalidRequest
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 
 
 def check_name(name: str) -> None:
     """Raise InvalidRequest for a name that an adapter can't have."""
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} can't be an adapter's name: 1 to 200 letters, digits and ._:/- , "
             "beginning with a letter or digit.",
