@@ -202,31 +202,31 @@ def management(lifespan: Any) -> FastAPI:
     app.include_router(health.router)
     describe(app)
 
-    def answer(error: LorikeetError, request: Request) -> JSONResponse:
+    def answer(error: LorikeetError) -> JSONResponse:
         return JSONResponse(errors.body(error), error.status, errors.headers(error))
 
     @app.exception_handler(LorikeetError)
     async def known(request: Request, error: LorikeetError) -> JSONResponse:
-        return answer(error, request)
+        return answer(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(errors.from_validation(error.errors()), request)
+        return answer(errors.from_validation(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
         where = f"{request.method} {request.url.path}"
         if error.status_code == 404:
-            return answer(NotFound(f"There is no {where}.", code="unknown_url"), request)
+            return answer(NotFound(f"There is no {where}.", code="unknown_url"))
         if error.status_code == 405:
-            return answer(MethodNotAllowed(f"There is no {where}."), request)
+            return answer(MethodNotAllowed(f"There is no {where}."))
         if isinstance(error.__cause__, LorikeetError):  # what the gate said while FastAPI read
-            return answer(error.__cause__, request)
-        return answer(InvalidRequest(str(error.detail)), request)
+            return answer(error.__cause__)
+        return answer(InvalidRequest(str(error.detail)))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return answer(Internal("The server failed to handle the request."), request)
+        return answer(Internal("The server failed to handle the request."))
 
     app.add_middleware(Gate)
 

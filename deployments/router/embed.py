@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -61,24 +62,32 @@ class EmbeddingRequest(BaseModel):
     dimensions: int | None = Field(None, ge=1)
     user: str | None = None
 
+    @cached_property
+    def texts(self) -> list[Text]:
+        if isinstance(self.input, str):
+            return [self.input]
+        if self.input and isinstance(self.input[0], int):
+            return [[token for token in self.input if isinstance(token, int)]]
+        return [text for text in self.input if not isinstance(text, int)]
+
 
 class ParseEmbedding:
     async def __call__(self, exchange: Exchange) -> None:
         exchange.document = body = document(exchange.body)
         exchange.model = model(body)
-        texts = parse(body)[1]
+        exchange.embedding = request = parse(body)
         exchange.reserve = sum(
-            len(text) // 3 if isinstance(text, str) else len(text) for text in texts
+            len(text) // 3 if isinstance(text, str) else len(text) for text in request.texts
         )
 
 
-def parse(body: dict[str, Any]) -> tuple[EmbeddingRequest, list[Text]]:
-    """The request and its texts. Raises InvalidRequest naming the field."""
+def parse(body: dict[str, Any]) -> EmbeddingRequest:
+    """Raises InvalidRequest naming the field."""
     try:
         request = EmbeddingRequest.model_validate(body)
     except ValidationError as error:
         raise from_validation(error.errors()) from None
-    texts = _texts(request.input)
+    texts = request.texts
     if not texts or len(texts) > MAX_INPUTS:
         raise InvalidRequest(
             f"input has {len(texts)} texts; it must have 1 to {MAX_INPUTS}.", param="input"
@@ -89,15 +98,7 @@ def parse(body: dict[str, Any]) -> tuple[EmbeddingRequest, list[Text]]:
     for kind, most, unit in ((str, MAX_CHARACTERS, "characters"), (list, MAX_TOKENS, "tokens")):
         if sum(len(text) for text in texts if isinstance(text, kind)) > most:
             raise InvalidRequest(f"input has more than {most} {unit} in all.", param="input")
-    return request, texts
-
-
-def _texts(given: Input) -> list[Text]:
-    if isinstance(given, str):
-        return [given]
-    if given and isinstance(given[0], int):
-        return [[token for token in given if isinstance(token, int)]]
-    return [text for text in given if not isinstance(text, int)]
+    return request
 
 
 class Embed:
@@ -107,9 +108,10 @@ class Embed:
         self._present = present
 
     async def __call__(self, exchange: Exchange) -> None:
-        route = exchange.route
+        request, route = exchange.embedding, exchange.route
+        assert request is not None, "parse comes before embed"
         assert route is not None, "resolve comes before embed"
-        request, texts = parse(exchange.document)
+        texts = request.texts
         size = route.base.hidden_size
         if request.dimensions not in (None, size):
             raise InvalidRequest(

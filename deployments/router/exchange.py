@@ -17,6 +17,7 @@ from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
 
 if TYPE_CHECKING:
+    from deployments.router.embed import EmbeddingRequest
     from deployments.router.upstream import Answer
 
 
@@ -58,6 +59,7 @@ class Exchange:
     body: bytes = b""
     # parse
     document: dict[str, Any] = field(default_factory=dict)
+    embedding: EmbeddingRequest | None = None
     model: str = ""
     stream: bool = False
     usage_wanted: bool = False

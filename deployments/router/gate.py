@@ -9,12 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import LorikeetError, TooLarge
 from deployments.router.dialects.openai import errors
+from deployments.router.dialects.openai.form import ENVELOPE
 
 UPLOADS = ("/v1/files", "/v1/adapters")
 """Bounded by `upload_max_bytes`; every other body by `body_max_bytes`."""
 OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
-ENVELOPE = 1 << 20
-"""Bytes of an upload that are not the file."""
 
 
 class Gate:

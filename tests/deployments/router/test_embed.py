@@ -38,7 +38,7 @@ MINI = BaseModel("mini", ModelKind.EMBEDDING, "app", "mini", 8, hidden_size=2)
     ],
 )
 def test_texts_come_as_strings_or_as_tokens(given: Any, texts: list[Text]) -> None:
-    assert parse({"model": "mini", "input": given})[1] == texts
+    assert parse({"model": "mini", "input": given}).texts == texts
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class Caller:
 
         exchange = self.exchange = Exchange("/v1/embeddings", {"headers": []}, receive, send)
         exchange.reserve = 30
-        exchange.document = {"model": "mini", "input": given}
+        exchange.embedding = parse({"model": "mini", "input": given})
         exchange.route = Route("mini", MINI, "mini")
         try:
             await Embed(self.ask, self.present)(exchange)
@@ -173,3 +173,6 @@ async def test_tokens_are_reserved_as_such() -> None:
     exchange.body = b'{"model": "mini", "input": [[1, 2], [3]]}'
     await ParseEmbedding()(exchange)
     assert exchange.reserve == 3
+    # What was checked here is what Embed asks for: it does not check a second time.
+    assert exchange.embedding is not None
+    assert exchange.embedding.texts == [[1, 2], [3]]
