@@ -29,12 +29,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Modules that are slow as a whole: vLLM or transformers take each process ten seconds to import.
+# Modules that are slow as a whole: vLLM, torch or transformers take each process long to import.
 SLOW = tests/product tests/deployments/test_engine.py tests/deployments/test_engine_app.py \
-	tests/rag/test_embed.py \
-	tests/train/test_callbacks.py tests/train/test_data.py tests/train/test_training.py \
+	tests/rag/test_embed.py tests/train/test_callbacks.py tests/train/test_data.py \
+	tests/train/test_masking.py tests/train/test_training.py \
 	tests/train/budgie/test_circuit.py tests/train/budgie/test_letters.py \
-	tests/train/budgie/test_tokenizer.py tests/train/budgie/test_weights.py
+	tests/train/budgie/test_packing.py tests/train/budgie/test_tokenizer.py \
+	tests/train/budgie/test_weights.py
 
 unit: setup
 	$(BIN)/pytest -n 3 --dist worksteal -m "not cluster and not slow and not gpu and not browser" \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -40,7 +41,10 @@ def moment(field: str) -> Callable[[Row], str | None]:
         seconds = row.get(field)
         if seconds is None:
             return None
-        return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        at = datetime.fromtimestamp(seconds, UTC)
+        with contextlib.suppress(OverflowError):  # the last day there is has no morrow in the east
+            at = at.astimezone()
+        return at.strftime("%Y-%m-%d %H:%M:%S")
 
     return cell
 

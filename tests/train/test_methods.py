@@ -32,6 +32,7 @@ def test_a_rank_above_the_engine_s_is_refused() -> None:
         targets(assignment().plan, LAYERS, {"max_rank": 16})
 
 
+@pytest.mark.slow
 def test_the_peft_config_follows_the_plan() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 

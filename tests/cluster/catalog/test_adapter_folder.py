@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from safetensors.torch import save_file as save_torch
 
 from cluster.catalog import module_rules
 from cluster.catalog.adapter_folder import CONFIG, WEIGHTS, inspect
@@ -176,10 +174,14 @@ def test_a_base_without_adapters_takes_none(make_adapter: AdapterMaker) -> None:
         inspect(make_adapter(), replace(BASE, max_rank=0, modules={}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_tensor_s_norm_is_known(tmp_path: Path, dtype: str) -> None:
+    import torch  # numpy has no bfloat16
+    from safetensors.torch import save_file
+
     numbers = torch.linspace(-3, 4, 2**19 + 3).to(getattr(torch, dtype))
-    save_torch({"one": numbers}, tmp_path / WEIGHTS)
+    save_file({"one": numbers}, tmp_path / WEIGHTS)
     (one,) = tensors(tmp_path / WEIGHTS)
     assert one.norm() == pytest.approx(float(numbers.double().norm()))
 

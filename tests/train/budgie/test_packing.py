@@ -1,9 +1,12 @@
 """Rows hold whole documents, and only what the model says has full weight."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from train.budgie.packing import PROMPT_WEIGHT, Marks, batches, pack, token_weights
+
+pytestmark = pytest.mark.slow
 
 MARKS = Marks(pad=0, assistant=4, users=frozenset({2, 3, 5}))
 DOCUMENTS = st.lists(
