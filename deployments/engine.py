@@ -33,10 +33,15 @@ from vllm.entrypoints.launchers.launcher import NoSignalServer
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
-from vllm.entrypoints.serve.engine.protocol import ErrorResponse, OpenAIBaseModel
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.lora.protocol import (
     LoadLoRAAdapterRequest,
     UnloadLoRAAdapterRequest,
+)
+from vllm.entrypoints.serve.tokenize.protocol import (
+    DetokenizeRequest,
+    TokenizeChatRequest,
+    TokenizeCompletionRequest,
 )
 from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
@@ -56,9 +61,11 @@ from deployments.engine_process import MARKER
 log = logging.getLogger(__name__)
 
 TOKEN_HEADER = b"x-lorikeet-token"
-ENDPOINTS: dict[str, tuple[type[OpenAIBaseModel], type]] = {
+ENDPOINTS: dict[str, tuple[type, ...]] = {
     "/v1/chat/completions": (ChatCompletionRequest, ChatParams),
     "/v1/completions": (CompletionRequest, CompletionParams),
+    "/tokenize": (TokenizeCompletionRequest, TokenizeChatRequest),
+    "/detokenize": (DetokenizeRequest,),
 }
 
 

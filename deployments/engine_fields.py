@@ -20,14 +20,14 @@ LIBERAL = frozenset({"messages"})
 """Content parts come in as many shapes as there are models: the engine judges them."""
 
 
-def known_fields(request: type[BaseModel], openai: type) -> frozenset[str]:
-    """The paths of the fields that vLLM's class `request` or OpenAI's TypedDict `openai` has.
+def known_fields(*records: type) -> frozenset[str]:
+    """The paths of the fields that any of vLLM's classes and OpenAI's TypedDicts has.
 
     `a.b` is the field b of the object a, or of each object in the list a. What only OpenAI has
     (`store`, `service_tier`) its clients send without being asked to: it is known, and not looked
     into.
     """
-    return frozenset(_paths([request, openai], ""))
+    return frozenset(_paths(list(records), ""))
 
 
 def _paths(records: list[type], prefix: str) -> Iterator[str]:

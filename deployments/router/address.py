@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 
 
@@ -15,6 +16,8 @@ class Address:
         assert exchange.principal is not None, "authenticate comes before address"
         body = exchange.document
         body["model"] = exchange.route.engine_model
+        if not ENDPOINTS[exchange.endpoint].generates:
+            return
         # Without the salt one tenant could time another's prompts through the prefix cache.
         salt = exchange.principal.cache_salt + (body.get("cache_salt") or "")
         # As a digest the caller's own may be long, and no error of the engine can show the other.

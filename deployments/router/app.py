@@ -45,7 +45,9 @@ from deployments.router.dialects.openai import (
     models,
     usage,
 )
+from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import ParseInference
+from deployments.router.dialects.openai.tokens import ParseTokens
 from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
 from deployments.router.enter import Enter
@@ -91,10 +93,12 @@ def pipelines(
     dispatch = Dispatch(pool, Upstreams(), settings)
     stream = Stream()
     limit = settings.request_timeout
-    generate = Pipeline(
-        [enter, who, read, ParseInference(pool), resolve, admit, Address(), dispatch, stream],
-        settle,
-        limit,
+    fields, address = Fields(pool), Address()
+    generate, tokens = (
+        Pipeline(
+            [enter, who, read, parse, resolve, admit, address, dispatch, stream], settle, limit
+        )
+        for parse in (ParseInference(fields), ParseTokens(fields))
     )
     answer = Embed(ask_embedder, pool.present)
     embed = Pipeline([enter, who, read, ParseEmbedding(), resolve, admit, answer], settle, limit)
@@ -102,6 +106,8 @@ def pipelines(
         "/v1/chat/completions": generate,
         "/v1/completions": generate,
         "/v1/embeddings": embed,
+        "/tokenize": tokens,
+        "/detokenize": tokens,
     }
 
 

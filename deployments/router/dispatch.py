@@ -12,10 +12,11 @@ import orjson
 from cluster.errors import InvalidRequest, LorikeetError, Unavailable
 from cluster.settings import Settings
 from deployments.router.dialects.openai.errors import from_engine
+from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.presence import watch
 from deployments.router.replicas import ReplicaPool
-from deployments.router.stream import ERROR_EVENT, PROMPT, status_of
+from deployments.router.stream import ERROR_EVENT, status_of
 from deployments.router.upstream import Answer, ConnectionLost, Upstreams
 
 RETRY_PAUSE = 0.02
@@ -132,4 +133,5 @@ async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
         status = status_of(told) or status
     if status not in FAULTS:
         return None
-    return from_engine(status, told, PROMPT[exchange.endpoint], exchange.document.keys())
+    source = ENDPOINTS[exchange.endpoint].input
+    return from_engine(status, told, source, exchange.document.keys())

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds to wait for an engine's description; without it the document has only our own routes."""
-INFERENCE = ("/v1/chat/completions", "/v1/completions")
+INFERENCE = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
 BEARER = {"bearer": {"type": "http", "scheme": "bearer"}}
 
 

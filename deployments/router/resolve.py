@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from cluster.catalog.base_models import ModelKind
 from cluster.catalog.catalog import Catalog
 from cluster.errors import InvalidRequest
+from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
-
-ANSWERS = {
-    "/v1/chat/completions": ModelKind.LLM,
-    "/v1/completions": ModelKind.LLM,
-    "/v1/embeddings": ModelKind.EMBEDDING,
-}
 
 
 class Resolve:
@@ -21,7 +15,7 @@ class Resolve:
     async def __call__(self, exchange: Exchange) -> None:
         assert exchange.principal is not None, "authenticate comes before resolve"
         route = await self._catalog.find(exchange.principal.organization_id, exchange.model)
-        if route.kind is not ANSWERS[exchange.endpoint]:
+        if route.kind is not ENDPOINTS[exchange.endpoint].kind:
             raise InvalidRequest(
                 f"{exchange.model!r} is of kind {route.kind.value!r} and does not answer "
                 f"{exchange.endpoint}.",

@@ -9,12 +9,11 @@ import orjson
 
 from cluster.errors import Unavailable
 from deployments.router.dialects.openai.errors import from_engine, render_event
+from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.upstream import ConnectionLost
 
 JSON = (b"content-type", b"application/json")
-PROMPT = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
-"""The field that holds an endpoint's input."""
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 _COUNTS = b'"choices":[]'
@@ -32,7 +31,7 @@ class Stream:
             if answer.status != 200:
                 exchange.usage = Usage()
                 told = exchange.first + await answer.read_all()
-                prompt, fields = PROMPT[exchange.endpoint], exchange.document.keys()
+                prompt, fields = ENDPOINTS[exchange.endpoint].input, exchange.document.keys()
                 raise from_engine(answer.status, told, prompt, fields)
             if exchange.stream:
                 await self._events(exchange)
@@ -100,7 +99,7 @@ class Events:
                 self._exchange.usage.completion -= 1
                 told = event.removeprefix(b"data: ")
                 status = status_of(told) or 500
-                error = from_engine(status, told, PROMPT[self._exchange.endpoint])
+                error = from_engine(status, told, ENDPOINTS[self._exchange.endpoint].input)
                 event = render_event(error).removesuffix(b"\n\n")
             kept.append(event)
         return b"\n\n".join(kept)

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from cluster.errors import InvalidRequest
 from deployments.engine_fields import known_fields
-from deployments.router.dialects.openai.parse import refuse_unknown
+from deployments.router.dialects.openai.fields import refuse_unknown
 
 
 class Loose(BaseModel):

@@ -138,6 +138,32 @@ def test_text_completion_echoes_and_takes_lists(product: Product) -> None:
     )] == [True, True]  # fmt: skip
 
 
+def test_tokens_of_a_text_and_back(product: Product) -> None:
+    def post(path: str, **body: object) -> httpx.Response:
+        with product.http() as http:
+            return http.post(path, json=body)
+
+    text = "Hello, wörld!"
+    tokens = post("/tokenize", model="budgie", prompt=text).json()
+    assert tokens["count"] == len(tokens["tokens"]) > 3
+    assert post("/detokenize", model="budgie", tokens=tokens["tokens"]).json() == {"prompt": text}
+    chat = post("/tokenize", model="budgie", messages=HELLO).json()
+    usage = product.openai().chat.completions.create(
+        model="budgie", messages=HELLO, max_tokens=1
+    ).usage
+    assert usage is not None
+    assert chat["count"] == usage.prompt_tokens
+    for path, body, param in (
+        ("/tokenize", {"model": "budgie", "prompt": 5}, "prompt"),
+        ("/tokenize", {"model": "budgie", "prompt": "a", "temperature": 1}, "temperature"),
+        ("/detokenize", {"model": "budgie", "tokens": ["a"]}, "tokens.0"),
+        ("/detokenize", {"model": "nobody", "tokens": [1]}, "model"),
+    ):
+        refused = post(path, **body)
+        assert refused.status_code in (400, 404), refused.text
+        assert refused.json()["error"]["param"] == param, refused.text
+
+
 def test_embeddings_keep_the_order_of_any_number_of_texts(product: Product) -> None:
     client = product.openai()
     texts = [f"The number {i} is here." for i in range(70)]

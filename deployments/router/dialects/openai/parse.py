@@ -11,21 +11,9 @@ from typing import Any
 import orjson
 
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.fields import Fields
 from deployments.router.exchange import Exchange
-from deployments.router.replicas import ReplicaPool
 
-ENGINE_ONLY = frozenset(
-    {
-        "ec_transfer_params",
-        "kv_transfer_params",
-        "mm_processor_kwargs",
-        "prompt_embeds",  # a pickle
-        "request_id",
-        "stream_interval",  # many tokens in one event, which an aborted stream is accounted by
-        "vllm_xargs",
-    }
-)
-"""Fields of vLLM's classes that steer the engine itself and are not for callers."""
 OBJECTS = ("metadata", "response_format", "stream_options", "structured_outputs")
 """Fields that are objects; vLLM takes other values for some of them, or breaks at them."""
 DEFAULT_COMPLETION = 256
@@ -63,14 +51,13 @@ def document(body: bytes) -> dict[str, Any]:
 class ParseInference:
     """Chat and text completions."""
 
-    def __init__(self, pool: ReplicaPool) -> None:
-        self._pool = pool
-        self._known: dict[str, frozenset[str]] = {}
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
         exchange.document = body = document(exchange.body)
         exchange.model = model(body)
-        self._refuse_unknown(exchange.endpoint, body)
+        self._fields.check(exchange.endpoint, body)
         exchange.stream = boolean(body, "stream")
         if exchange.endpoint == "/v1/chat/completions":
             _messages(body)
@@ -95,45 +82,6 @@ class ParseInference:
         exchange.reserve = exchange.prompt_estimate
         if isinstance(bound, int):
             exchange.reserve += max(0, bound) * answers * exchange.prompts
-
-    def _refuse_unknown(self, endpoint: str, body: dict[str, Any]) -> None:
-        known = next(
-            (r.fields[endpoint] for rs in self._pool.models.values() for r in rs if r.fields),
-            self._known.get(endpoint),
-        )
-        for field in ENGINE_ONLY & body.keys():
-            raise _unknown(field)
-        if known is not None:
-            self._known[endpoint] = known  # also for when the only replica is just restarting
-            refuse_unknown(body, known)
-
-
-def refuse_unknown(
-    given: dict[str, Any], known: frozenset[str], inside: str = "", shown: str = ""
-) -> None:
-    """Raises InvalidRequest that names a field, also one inside an object, that is not known.
-
-    `inside` is the path that the fields have in `known`, `shown` the one that the caller sees.
-    """
-    for field, value in given.items():
-        path = inside + field
-        if path not in known or "." in field:
-            raise _unknown(shown + field)
-        inner = path + "."
-        if inner not in known:
-            continue
-        if isinstance(value, dict):
-            refuse_unknown(value, known, inner, f"{shown}{field}.")
-        elif isinstance(value, list):
-            for index, member in enumerate(value):
-                if isinstance(member, dict):
-                    refuse_unknown(member, known, inner, f"{shown}{field}[{index}].")
-
-
-def _unknown(field: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"Unrecognized request argument supplied: {field}", param=field, code="unknown_parameter"
-    )
 
 
 def model(body: dict[str, Any]) -> str:

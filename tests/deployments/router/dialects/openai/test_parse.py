@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN, ParseInference
 from deployments.router.exchange import Exchange
 
@@ -19,7 +20,7 @@ async def _parse(body: dict[str, Any], path: str = "/v1/completions") -> Exchang
 
     exchange = Exchange(path, {"headers": []}, unused, unused)
     exchange.body = json.dumps({"model": "m", **body}).encode()
-    await ParseInference(SimpleNamespace(models={}))(exchange)  # type: ignore[arg-type]
+    await ParseInference(Fields(SimpleNamespace(models={})))(exchange)  # type: ignore[arg-type]
     return exchange
 
 
