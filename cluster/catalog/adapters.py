@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.adapter_name import check_name, short
 from cluster.catalog.announce import announce
-from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
+from cluster.catalog.names import claim, require_no_alias, require_no_base, served
 from cluster.errors import Conflict, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
@@ -66,14 +66,11 @@ class AdapterRegistry:
         unknown base, Conflict where the name belongs to other weights, and what `fence` raises.
         """
         check_name(name)
-        models = await BaseModels(self._database).list()
-        bases = {alias: model for model in models for alias in model.aliases}
-        bases |= {model.name: model for model in models}
+        bases = await served(self._database)
         base = bases.get(base_model)
         if base is None:
             raise ModelNotFound(base_model, param="base_model")
-        if name in bases:
-            raise Conflict(f"{name!r} is the name of a base model.", param="name")
+        require_no_base(bases, name)
         checked = await anyio.to_thread.run_sync(inspect, folder, base)
         row = Adapter(
             id=new_id("adapter-"),
@@ -111,6 +108,8 @@ class AdapterRegistry:
                     await take_turns(session, blob.sha256)
                     if not await anyio.to_thread.run_sync(self._artifacts.holds, blob):
                         return None
+                    await claim(session, row.organization_id, row.name)
+                    await require_no_alias(session, row.organization_id, row.name)
                     if fence is not None:
                         await fence(session)
                     if existing is not None:

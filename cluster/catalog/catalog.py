@@ -6,13 +6,15 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from cluster.catalog.adapter_name import engine_name
+from cluster.catalog.alias import Alias, Caller
+from cluster.catalog.aliases import present_aliases
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.lifecycle import AdapterState
 from cluster.errors import LorikeetError, ModelNotFound, Unavailable
-from cluster.store.schema import Adapter
+from cluster.store.schema import Adapter, AliasRow
 from cluster.store.sql import Database
 from cluster.waiting import happens
 
@@ -50,7 +52,24 @@ class _Snapshot:
     bases: dict[str, Route] = field(default_factory=dict)
     adapters: dict[tuple[str, str], Route] = field(default_factory=dict)
     """By organization and name; the name with and without its digest."""
+    aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
+    """By organization and name."""
     listings: dict[str, tuple[Listing, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The models that an organization can name."""
+
+    snapshot: _Snapshot
+    organization_id: str
+
+    def get(self, name: str) -> Route | None:
+        own = self.snapshot.adapters.get((self.organization_id, name))
+        return own or self.snapshot.bases.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
 
 
 class Catalog:
@@ -61,40 +80,49 @@ class Catalog:
         self._snapshot = _Snapshot()
         self._turn = asyncio.Lock()
 
-    def resolve(self, organization_id: str, name: str) -> Route:
-        """Raises ModelNotFound: no name is ever answered by another model."""
-        route = self._snapshot.adapters.get((organization_id, name)) or self._snapshot.bases.get(
-            name
-        )
+    def resolve(self, organization_id: str, name: str, caller: Caller | None = None) -> Route:
+        """The model of that name, or what an alias of that name has for the caller.
+
+        Raises ModelNotFound: no name is ever answered by a model that it does not stand for.
+        """
+        names = _Names(self._snapshot, organization_id)
+        route = names.get(name)
+        if route is None and caller is not None:
+            alias = self._snapshot.aliases.get((organization_id, name))
+            target = None if alias is None else alias.pick(caller, names)
+            route = None if target is None else names.get(target)
         if route is None:
             raise ModelNotFound(name)
         return route
 
-    async def find(self, organization_id: str, name: str) -> Route:
-        """`resolve`, but an adapter that was published a moment ago is found too."""
+    async def find(self, organization_id: str, name: str, caller: Caller) -> Route:
+        """`resolve`, but what was published or named a moment ago is found too."""
         try:
-            return self.resolve(organization_id, name)
+            return self.resolve(organization_id, name, caller)
         except ModelNotFound:
-            if not await self._published(organization_id, name):
+            if not await self._is_new(organization_id, name):
                 raise
         await self.refresh()
-        return self.resolve(organization_id, name)
+        return self.resolve(organization_id, name, caller)
 
-    async def _published(self, organization_id: str, name: str) -> bool:
+    async def _is_new(self, organization_id: str, name: str) -> bool:
         """Whether SQL has it. Without SQL, what is in memory is all that there is."""
-        query = select(Adapter.id).where(
+        adapter = select(Adapter.id).where(
             Adapter.organization_id == organization_id,
             Adapter.name == name,
             Adapter.state == AdapterState.PUBLISHED,
         )
+        alias = select(AliasRow.id).where(
+            AliasRow.organization_id == organization_id, AliasRow.name == name
+        )
         try:
             async with self._database.begin() as session:
-                return await session.scalar(query.limit(1)) is not None
+                return bool(await session.scalar(select(or_(adapter.exists(), alias.exists()))))
         except Unavailable:
             return False
 
     def listings(self, organization_id: str) -> list[Listing]:
-        """Base models, then the organization's adapters, oldest first."""
+        """Base models, then the organization's adapters and aliases, each oldest first."""
         public = self._snapshot.listings.get("", ())
         return [*public, *self._snapshot.listings.get(organization_id, ())]
 
@@ -118,7 +146,8 @@ class Catalog:
                     .order_by(Adapter.created_at, Adapter.id)
                 )
             )
-        self._snapshot = _snapshot(bases, adapters)
+            aliases = await present_aliases(session)
+        self._snapshot = _snapshot(bases, adapters, aliases)
 
     async def watch(self, changes: asyncio.Event) -> None:
         """Refresh at each change, and every few seconds in case one was missed."""
@@ -131,7 +160,9 @@ class Catalog:
             await happens(changes, POLL)
 
 
-def _snapshot(bases: dict[str, BaseModel], rows: list[Adapter]) -> _Snapshot:
+def _snapshot(
+    bases: dict[str, BaseModel], rows: list[Adapter], aliases: list[tuple[str, Alias]]
+) -> _Snapshot:
     snapshot = _Snapshot()
     public = []
     for base in bases.values():
@@ -159,5 +190,14 @@ def _snapshot(bases: dict[str, BaseModel], rows: list[Adapter]) -> _Snapshot:
                 base_model.context_length,
             )
         )
+    for organization_id, alias in aliases:
+        snapshot.aliases[organization_id, alias.name] = alias
+        names = _Names(snapshot, organization_id)
+        found = [names.get(target.model) for target in alias.targets]
+        lengths = [target.base.context_length for target in found if target is not None]
+        if lengths:
+            own.setdefault(organization_id, []).append(
+                Listing(alias.name, alias.created, organization_id, None, min(lengths))
+            )
     snapshot.listings.update({key: tuple(lines) for key, lines in own.items()})
     return snapshot

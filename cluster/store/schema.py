@@ -45,6 +45,7 @@ class Row(DeclarativeBase):
     type_annotation_map = {
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[dict[str, Any]]: JSON,
         datetime: Moment,
         str: String(255),
     }
@@ -146,6 +147,36 @@ class Adapter(Row):
             postgresql_where=text("state NOT IN ('retired', 'failed')"),
         ),
     )
+
+
+class AliasRow(Row):
+    """A name that stands for others. Its present version says for which."""
+
+    __tablename__ = "aliases"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    name: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (Index("aliases_name", "organization_id", "name", unique=True),)
+
+
+class AliasVersion(Row):
+    """What an alias stood for once. It is never changed."""
+
+    __tablename__ = "alias_versions"
+    alias_id: Mapped[str] = mapped_column(
+        ForeignKey("aliases.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    targets: Mapped[list[dict[str, Any]]]
+    sticky: Mapped[str]
+    restores: Mapped[int | None]
+    """The version that this one brought back."""
+    key_id: Mapped[str]
+    """Who made it."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class File(Row):

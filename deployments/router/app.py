@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
@@ -37,6 +38,7 @@ from deployments.router.admit import Admit
 from deployments.router.authenticate import Authenticate
 from deployments.router.dialects.openai import (
     adapters,
+    aliases,
     errors,
     files,
     fine_tuning,
@@ -155,6 +157,7 @@ class Ingress:
             platform=platform,
             authenticator=authenticator,
             catalog=catalog,
+            aliases=Aliases(platform.database, platform.redis),
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),
@@ -203,7 +206,7 @@ def management(lifespan: Any) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for module in (models, adapters, keys, limits, usage, files, fine_tuning):
+    for module in (models, adapters, aliases, keys, limits, usage, files, fine_tuning):
         app.include_router(module.router)
     app.include_router(health.router)
     describe(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cluster.catalog.alias import Caller
 from cluster.catalog.catalog import Catalog
 from cluster.errors import InvalidRequest
 from deployments.router.endpoint import ENDPOINTS
@@ -13,8 +14,11 @@ class Resolve:
         self._catalog = catalog
 
     async def __call__(self, exchange: Exchange) -> None:
-        assert exchange.principal is not None, "authenticate comes before resolve"
-        route = await self._catalog.find(exchange.principal.organization_id, exchange.model)
+        who = exchange.principal
+        assert who is not None, "authenticate comes before resolve"
+        user = exchange.document.get("user")
+        caller = Caller(exchange.id, who.key_id, user if isinstance(user, str) else None)
+        route = await self._catalog.find(who.organization_id, exchange.model, caller)
         if route.kind is not ENDPOINTS[exchange.endpoint].kind:
             raise InvalidRequest(
                 f"{exchange.model!r} is of kind {route.kind.value!r} and does not answer "

@@ -7,6 +7,7 @@ from typing import cast
 
 from fastapi import Request
 
+from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -24,6 +25,7 @@ class Services:
     platform: Platform
     authenticator: Authenticator
     catalog: Catalog
+    aliases: Aliases
     pool: ReplicaPool
     files: Files
     jobs: Jobs

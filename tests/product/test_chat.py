@@ -148,9 +148,9 @@ def test_tokens_of_a_text_and_back(product: Product) -> None:
     assert tokens["count"] == len(tokens["tokens"]) > 3
     assert post("/detokenize", model="budgie", tokens=tokens["tokens"]).json() == {"prompt": text}
     chat = post("/tokenize", model="budgie", messages=HELLO).json()
-    usage = product.openai().chat.completions.create(
-        model="budgie", messages=HELLO, max_tokens=1
-    ).usage
+    usage = (
+        product.openai().chat.completions.create(model="budgie", messages=HELLO, max_tokens=1).usage
+    )
     assert usage is not None
     assert chat["count"] == usage.prompt_tokens
     for path, body, param in (

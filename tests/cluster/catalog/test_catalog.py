@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
+from cluster.catalog.alias import Caller
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.catalog import Catalog
 from cluster.errors import ModelNotFound, Unavailable
@@ -13,6 +14,8 @@ from cluster.store.schema import Adapter
 from cluster.store.sql import Database
 from cluster.tenancy.bootstrap import FirstTenant, bootstrap
 from tests.cluster.catalog.conftest import BASE
+
+CALLER = Caller("req", "key")
 
 
 @pytest.fixture
@@ -40,12 +43,12 @@ async def test_an_adapter_answers_from_the_moment_that_it_is_published(
     await catalog.refresh()
     await add(database, tenant, "publishing")
     with pytest.raises(ModelNotFound):
-        await catalog.find(tenant.organization_id, "bot")
+        await catalog.find(tenant.organization_id, "bot", CALLER)
     async with database.begin() as session:
         await session.execute(update(Adapter).values(state="published"))
-    assert (await catalog.find(tenant.organization_id, "bot")).name == "bot"
+    assert (await catalog.find(tenant.organization_id, "bot", CALLER)).name == "bot"
     with pytest.raises(ModelNotFound):
-        await catalog.find("org-other", "bot")
+        await catalog.find("org-other", "bot", CALLER)
 
 
 async def test_without_sql_an_unknown_name_is_unknown(
@@ -58,6 +61,6 @@ async def test_without_sql_an_unknown_name_is_unknown(
         raise Unavailable("The database does not answer.")
 
     monkeypatch.setattr(database, "begin", away)
-    assert (await catalog.find(tenant.organization_id, BASE.name)).name == BASE.name
+    assert (await catalog.find(tenant.organization_id, BASE.name, CALLER)).name == BASE.name
     with pytest.raises(ModelNotFound):
-        await catalog.find(tenant.organization_id, "bot")
+        await catalog.find(tenant.organization_id, "bot", CALLER)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from cluster.catalog.catalog import Listing
-from cluster.errors import InvalidRequest, ModelNotFound
+from cluster.errors import InvalidRequest
 from cluster.tenancy.principal import Principal, Scope
 from deployments.router.services import Services, principal, services
 
@@ -29,7 +29,7 @@ def _render(listing: Listing) -> dict[str, Any]:
 async def list_models(
     who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
 ) -> dict[str, Any]:
-    """Every name that can answer: base models, then your adapters."""
+    """Every name that can answer: base models, then your adapters and aliases."""
     lines = at.catalog.listings(who.organization_id)
     return {"object": "list", "data": [_render(line) for line in lines]}
 
@@ -41,11 +41,10 @@ async def retrieve_model(
     at: Annotated[Services, Depends(services)],
 ) -> dict[str, Any]:
     """One model. Its id may hold `/` and `:`."""
-    route = at.catalog.resolve(who.organization_id, model)
-    for line in at.catalog.listings(who.organization_id):
-        if line.id == route.name:
-            return _render(line)
-    raise ModelNotFound(model)
+    lines = {line.id: line for line in at.catalog.listings(who.organization_id)}
+    if model not in lines:
+        model = at.catalog.resolve(who.organization_id, model).name
+    return _render(lines[model])
 
 
 @router.delete("/v1/models/{model:path}")

@@ -1,0 +1,260 @@
+"""The aliases of an organization: every change is a new version, and none is ever lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from redis.asyncio import Redis
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.catalog.alias import Alias, Sticky, Target
+from cluster.catalog.announce import announce
+from cluster.catalog.base_models import BaseModel
+from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.names import (
+    claim,
+    require_no_adapter,
+    require_no_alias,
+    require_no_base,
+    served,
+)
+from cluster.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
+from cluster.identifiers import new_id
+from cluster.store.page import Order, Page, fetch_page
+from cluster.store.schema import Adapter, AliasRow, AliasVersion
+from cluster.store.sql import Database
+
+MAX_TARGETS = 16
+MAX_LIST = 100
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+"""Without `/`: it stands in paths with more behind it."""
+
+
+class Aliases:
+    """The one writer of aliases. Routers read them from the catalogue."""
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database = database
+        self._redis = redis
+
+    async def create(
+        self,
+        organization_id: str,
+        key_id: str,
+        name: str,
+        targets: Sequence[Target],
+        sticky: Sticky = Sticky.NONE,
+    ) -> Alias:
+        """Raises InvalidRequest for a name or targets that can't be, ModelNotFound for a target
+        that nobody serves, and Conflict where a model, an adapter or an alias has the name."""
+        if not NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name!r} can't be an alias: 1 to 200 letters, digits and ._:- , beginning with a "
+                "letter or digit.",
+                param="name",
+            )
+        bases = await served(self._database)
+        require_no_base(bases, name)
+        async with self._database.begin() as session:
+            await claim(session, organization_id, name)
+            await require_no_alias(session, organization_id, name)
+            await require_no_adapter(session, organization_id, name)
+            await _check(session, organization_id, targets, bases)
+            row = AliasRow(
+                id=new_id("alias-"), organization_id=organization_id, name=name, version=0
+            )
+            session.add(row)
+            await session.flush()
+            version = _add(session, row, key_id, _plain(targets), sticky)
+        await announce(self._redis)
+        return compose(row, version)
+
+    async def change(
+        self,
+        organization_id: str,
+        key_id: str,
+        name: str,
+        targets: Sequence[Target],
+        sticky: Sticky | None = None,
+        *,
+        version: int | None = None,
+    ) -> Alias:
+        """Let `name` stand for `targets` from now on. `sticky`: as it was, unless given.
+
+        Raises Conflict where `version` is given and another one holds meanwhile, NotFound for a
+        name that is no alias, and for targets what `create` raises.
+        """
+        bases = await served(self._database)
+        async with self._database.begin() as session:
+            await claim(session, organization_id, name)
+            row, present = await _present(session, organization_id, name)
+            if version not in (None, row.version):
+                raise Conflict(
+                    f"{name!r} is at version {row.version} by now, not {version}.", param="version"
+                )
+            await _check(session, organization_id, targets, bases)
+            made = _add(session, row, key_id, _plain(targets), sticky or Sticky(present.sticky))
+        await announce(self._redis)
+        return compose(row, made)
+
+    async def roll_back(
+        self, organization_id: str, key_id: str, name: str, to: int | None = None
+    ) -> Alias:
+        """Bring a version back: `to`, or the one before what holds now. Twice is two back.
+
+        Raises NotFound for an alias or a version that is not, Conflict where there is none before
+        and ModelNotFound where a target of it is gone.
+        """
+        bases = await served(self._database)
+        async with self._database.begin() as session:
+            await claim(session, organization_id, name)
+            row, present = await _present(session, organization_id, name)
+            if to is None:
+                to = (present.restores or present.version) - 1
+                if to < 1:
+                    raise Conflict(f"{name!r} has no version before this one.")
+            old = await session.get(AliasVersion, (row.id, to))
+            if old is None:
+                raise NotFound(f"{name!r} has no version {to}.", param="version")
+            await _check(session, organization_id, _targets(old), bases)
+            restores = old.restores or old.version
+            made = _add(session, row, key_id, old.targets, Sticky(old.sticky), restores)
+        await announce(self._redis)
+        return compose(row, made)
+
+    async def remove(self, organization_id: str, name: str) -> None:
+        """The name is unknown from the next request on, its history gone. Raises NotFound."""
+        async with self._database.begin() as session:
+            await claim(session, organization_id, name)
+            row, _ = await _present(session, organization_id, name)
+            await session.execute(delete(AliasVersion).where(AliasVersion.alias_id == row.id))
+            await session.delete(row)
+        await announce(self._redis)
+
+    async def get(self, organization_id: str, name: str) -> Alias:
+        async with self._database.begin() as session:
+            return compose(*await _present(session, organization_id, name))
+
+    async def page(
+        self, organization_id: str, *, after: str | None, limit: int, order: Order
+    ) -> Page[Alias]:
+        """Raises InvalidRequest for a wrong limit or cursor."""
+        mine = select(AliasRow).where(AliasRow.organization_id == organization_id)
+        async with self._database.begin() as session:
+            page = await fetch_page(
+                session, mine, (AliasRow.created_at, AliasRow.id),
+                after=after, limit=limit, max_limit=MAX_LIST, order=order,
+            )  # fmt: skip
+            found = [
+                compose(row, await session.get_one(AliasVersion, (row.id, row.version)))
+                for row in page.items
+            ]
+        return Page(tuple(found), page.has_more)
+
+    async def versions(self, organization_id: str, name: str) -> Sequence[AliasVersion]:
+        """The newest first, up to MAX_LIST of them. Raises NotFound."""
+        async with self._database.begin() as session:
+            row, _ = await _present(session, organization_id, name)
+            query = select(AliasVersion).where(AliasVersion.alias_id == row.id)
+            newest = query.order_by(AliasVersion.version.desc()).limit(MAX_LIST)
+            return (await session.scalars(newest)).all()
+
+
+async def _present(
+    session: AsyncSession, organization_id: str, name: str
+) -> tuple[AliasRow, AliasVersion]:
+    """The alias and its version that holds. Raises NotFound."""
+    row = await session.scalar(
+        select(AliasRow).where(AliasRow.organization_id == organization_id, AliasRow.name == name)
+    )
+    if row is None:
+        raise NotFound(f"There is no alias {name[:200]!r}.", param="name")
+    return row, await session.get_one(AliasVersion, (row.id, row.version))
+
+
+async def _check(
+    session: AsyncSession,
+    organization_id: str,
+    targets: Sequence[Target],
+    bases: Mapping[str, BaseModel],
+) -> None:
+    """Raises where `targets` can't be what a name stands for."""
+    models = [target.model for target in targets]
+    if not 1 <= len(models) <= MAX_TARGETS:
+        raise InvalidRequest(
+            f"targets has {len(models)} members; allowed are 1 to {MAX_TARGETS}.", param="targets"
+        )
+    if len(set(models)) < len(models):
+        raise InvalidRequest("targets names a model twice.", param="targets")
+    if not any(target.weight > 0 for target in targets):
+        raise InvalidRequest("One of the targets must have a weight above 0.", param="targets")
+    rows = await session.execute(
+        select(Adapter.name, Adapter.base_model).where(
+            Adapter.organization_id == organization_id,
+            Adapter.name.in_(models),
+            Adapter.state == AdapterState.PUBLISHED,
+        )
+    )
+    adapters = {row.name: row.base_model for row in rows}
+    kinds = set()
+    for index, name in enumerate(models):
+        base = bases.get(adapters.get(name, name))
+        if base is None:
+            raise ModelNotFound(name, param=f"targets[{index}].model")
+        kinds.add(base.kind)
+    if len(kinds) > 1:
+        raise InvalidRequest(
+            "targets mixes models of different kinds, which answer different endpoints.",
+            param="targets",
+        )
+
+
+def _add(
+    session: AsyncSession,
+    row: AliasRow,
+    key_id: str,
+    targets: list[dict[str, object]],
+    sticky: Sticky,
+    restores: int | None = None,
+) -> AliasVersion:
+    row.version += 1
+    version = AliasVersion(
+        alias_id=row.id, version=row.version, targets=targets, sticky=sticky.value,
+        restores=restores, key_id=key_id,
+    )  # fmt: skip
+    session.add(version)
+    return version
+
+
+def _plain(targets: Sequence[Target]) -> list[dict[str, object]]:
+    return [asdict(target) for target in targets]
+
+
+def _targets(version: AliasVersion) -> tuple[Target, ...]:
+    return tuple(Target(**target) for target in version.targets)
+
+
+async def present_aliases(session: AsyncSession) -> list[tuple[str, Alias]]:
+    """Every organization's aliases, with its id, oldest first."""
+    rows = await session.execute(
+        select(AliasRow, AliasVersion)
+        .join(
+            AliasVersion,
+            (AliasVersion.alias_id == AliasRow.id) & (AliasVersion.version == AliasRow.version),
+        )
+        .order_by(AliasRow.created_at, AliasRow.id)
+    )
+    return [(row.organization_id, compose(row, version)) for row, version in rows]
+
+
+def compose(row: AliasRow, version: AliasVersion) -> Alias:
+    """The alias of two rows."""
+    created: datetime = row.created_at
+    return Alias(
+        id=row.id, name=row.name, version=version.version, targets=_targets(version),
+        sticky=Sticky(version.sticky), created=int(created.timestamp()),
+    )  # fmt: skip

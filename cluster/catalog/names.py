@@ -1,0 +1,52 @@
+"""A name is one thing's: a base model's, an adapter's or an alias's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.catalog.base_models import BaseModel, BaseModels
+from cluster.catalog.lifecycle import AdapterState
+from cluster.errors import Conflict
+from cluster.store.schema import Adapter, AliasRow
+from cluster.store.sql import Database, take_turns
+
+
+async def served(database: Database) -> Mapping[str, BaseModel]:
+    """The base models by name, the names of the configuration's aliases among them."""
+    models = await BaseModels(database).list()
+    aliases = {alias: model for model in models for alias in model.aliases}
+    return aliases | {model.name: model for model in models}
+
+
+async def claim(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Be the only one, until the transaction ends, who gives this name away or changes it."""
+    await take_turns(session, f"name {organization_id} {name}")
+
+
+async def require_no_alias(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Raises Conflict."""
+    query = select(AliasRow.id).where(
+        AliasRow.organization_id == organization_id, AliasRow.name == name
+    )
+    if await session.scalar(query) is not None:
+        raise Conflict(f"{name!r} is the name of an alias.", param="name")
+
+
+async def require_no_adapter(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Raises Conflict."""
+    query = select(Adapter.id).where(
+        Adapter.organization_id == organization_id,
+        Adapter.name == name,
+        Adapter.state.not_in((AdapterState.RETIRED, AdapterState.FAILED)),
+    )
+    if await session.scalar(query.limit(1)) is not None:
+        raise Conflict(f"{name!r} is the name of an adapter.", param="name")
+
+
+def require_no_base(bases: Mapping[str, BaseModel], name: str) -> None:
+    """Raises Conflict."""
+    if name in bases:
+        raise Conflict(f"{name!r} is the name of a base model.", param="name")

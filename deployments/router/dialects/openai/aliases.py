@@ -1,0 +1,155 @@
+"""`/v1/aliases`: names that stand for weighted others, moved in one call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from cluster.catalog.alias import Alias, Sticky, Target
+from cluster.catalog.aliases import MAX_LIST, MAX_TARGETS
+from cluster.store.page import Order
+from cluster.store.schema import AliasVersion
+from cluster.tenancy.principal import Principal
+from deployments.router.dialects.openai.body import Body
+from deployments.router.dialects.openai.listing import listing
+from deployments.router.services import Services, principal, services, trainer
+
+router = APIRouter(tags=["aliases"])
+
+Asking = Annotated[Principal, Depends(principal)]
+Changing = Annotated[Principal, Depends(trainer)]
+At = Annotated[Services, Depends(services)]
+
+
+class TargetBody(Body):
+    model: str = Field(min_length=1, max_length=255)
+    weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
+
+
+class NewAlias(Body):
+    name: str
+    targets: list[TargetBody] = Field(min_length=1, max_length=MAX_TARGETS)
+    sticky: Sticky = Sticky.NONE
+
+
+class Change(Body):
+    targets: list[TargetBody] = Field(min_length=1, max_length=MAX_TARGETS)
+    sticky: Sticky | None = None
+    version: int | None = Field(None, ge=1)
+    """Refused where another one holds meanwhile."""
+
+
+class Promotion(Body):
+    model: str = Field(min_length=1, max_length=255)
+
+
+class Rollback(Body):
+    version: int | None = Field(None, ge=1)
+
+
+@router.post("/v1/aliases", status_code=201)
+async def create_alias(body: NewAlias, who: Changing, at: At) -> dict[str, Any]:
+    """Name a set of models and adapters; `sticky` keeps a key's or a user's requests together."""
+    alias = await at.aliases.create(
+        who.organization_id, who.key_id, body.name, _targets(body.targets), body.sticky
+    )
+    return await _changed(alias, at)
+
+
+@router.get("/v1/aliases")
+async def list_aliases(
+    who: Asking,
+    at: At,
+    after: str | None = None,
+    limit: int = MAX_LIST,
+    order: Order = Order.ASCENDING,
+) -> dict[str, Any]:
+    """Your aliases with what they stand for now."""
+    page = await at.aliases.page(who.organization_id, after=after, limit=limit, order=order)
+    return listing(page, _render)
+
+
+@router.get("/v1/aliases/{name}")
+async def retrieve_alias(name: str, who: Asking, at: At) -> dict[str, Any]:
+    return _render(await at.aliases.get(who.organization_id, name))
+
+
+@router.post("/v1/aliases/{name}")
+async def change_alias(name: str, body: Change, who: Changing, at: At) -> dict[str, Any]:
+    """Other targets or weights: a new version, from the next request on."""
+    alias = await at.aliases.change(
+        who.organization_id,
+        who.key_id,
+        name,
+        _targets(body.targets),
+        body.sticky,
+        version=body.version,
+    )
+    return await _changed(alias, at)
+
+
+@router.post("/v1/aliases/{name}/promote")
+async def promote(name: str, body: Promotion, who: Changing, at: At) -> dict[str, Any]:
+    """Give one model everything."""
+    alone = [Target(body.model, 1.0)]
+    return await _changed(await at.aliases.change(who.organization_id, who.key_id, name, alone), at)
+
+
+@router.post("/v1/aliases/{name}/rollback")
+async def roll_back(
+    name: str, who: Changing, at: At, body: Rollback | None = None
+) -> dict[str, Any]:
+    """Bring back the version before this one, or the one that is named."""
+    to = None if body is None else body.version
+    return await _changed(await at.aliases.roll_back(who.organization_id, who.key_id, name, to), at)
+
+
+@router.get("/v1/aliases/{name}/versions")
+async def list_versions(name: str, who: Asking, at: At) -> dict[str, Any]:
+    """What it stood for, the newest first."""
+    versions = await at.aliases.versions(who.organization_id, name)
+    return {"object": "list", "data": [_render_version(version) for version in versions]}
+
+
+@router.delete("/v1/aliases/{name}")
+async def delete_alias(name: str, who: Changing, at: At) -> dict[str, Any]:
+    """The name is unknown from the next request on. What it stood for stays."""
+    await at.aliases.remove(who.organization_id, name)
+    await at.catalog.refresh()
+    return {"id": name, "object": "alias", "deleted": True}
+
+
+async def _changed(alias: Alias, at: Services) -> dict[str, Any]:
+    # Here at once; the other routers hear of it in milliseconds.
+    await at.catalog.refresh()
+    return _render(alias)
+
+
+def _targets(given: list[TargetBody]) -> list[Target]:
+    return [Target(target.model, target.weight) for target in given]
+
+
+def _render(alias: Alias) -> dict[str, Any]:
+    return {
+        "id": alias.id,
+        "object": "alias",
+        "name": alias.name,
+        "version": alias.version,
+        "targets": [{"model": t.model, "weight": t.weight} for t in alias.targets],
+        "sticky": alias.sticky.value,
+        "created_at": alias.created,
+    }
+
+
+def _render_version(row: AliasVersion) -> dict[str, Any]:
+    return {
+        "object": "alias.version",
+        "version": row.version,
+        "targets": row.targets,
+        "sticky": row.sticky,
+        "restores": row.restores,
+        "key_id": row.key_id,
+        "created_at": int(row.created_at.timestamp()),
+    }
