@@ -13,7 +13,19 @@ from collections.abc import Sequence
 
 import typer
 
-from cluster.cli import adapters, chat, down, files, keys, limits, models, status, train, up
+from cluster.cli import (
+    adapters,
+    aliases,
+    chat,
+    down,
+    files,
+    keys,
+    limits,
+    models,
+    status,
+    train,
+    up,
+)
 from cluster.cli.output import complain, speak_json
 from cluster.errors import LorikeetError
 
@@ -32,6 +44,7 @@ app.add_typer(files.app, name="files")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(aliases.app, name="aliases")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 
