@@ -167,9 +167,9 @@ def test_each_variable_is_a_setting() -> None:
 
 def test_each_path_of_the_api_is_served() -> None:
     from deployments.router.app import Ingress
-    from deployments.router.resolve import ANSWERS
+    from deployments.router.endpoint import ENDPOINTS
 
-    served = {(method, path) for path in ANSWERS for method in ("POST", "")}
+    served = {(method, path) for path in ENDPOINTS for method in ("POST", "")}
     app = Ingress().management
     for path, operations in app.openapi()["paths"].items():
         named = re.sub(r"\{.*?\}", "{id}", path)
