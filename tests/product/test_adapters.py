@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +74,43 @@ def test_an_adapter_made_by_peft_answers(product: Product, added: str, whole: Pa
     question = "What colour is the sky?"
     assert ask(client, "budgie", question) == "Blue."
     assert ask(client, added, question) != "Blue.", "random weights speak otherwise"
+
+
+def test_a_name_moves_from_one_to_the_other_while_callers_ask(product: Product, added: str) -> None:
+    question = "What colour is the sky?"
+    client = product.openai(max_retries=0)
+    old, new = (ask(client, model, question) for model in ("budgie", added))
+    product.cli("aliases", "set", "moving", "budgie")
+    answers: list[tuple[float, float, str]] = []
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            asked = time.monotonic()
+            text = ask(client, "moving", question)
+            answers.append((asked, time.monotonic(), text))
+
+    with ThreadPoolExecutor() as pool:
+        asking = [pool.submit(keep_asking) for _ in range(4)]
+        try:
+            moved = []
+            for words in (("promote", "moving", added), ("rollback", "moving")):
+                began = time.monotonic()
+                product.cli("aliases", *words)
+                moved.append((began, time.monotonic()))
+                time.sleep(0.5)
+        finally:
+            over.set()
+    for each in asking:
+        each.result()  # whatever failed is raised here
+    (first, promoted), (again, back) = moved
+    spans = ((0, first, old), (promoted, again, new), (back, math.inf, old))
+    for start, end, expected in spans:
+        found = {text for asked, done, text in answers if start <= asked and done <= end}
+        assert found == {expected}
+    product.cli("aliases", "remove", "moving")
+    with pytest.raises(openai.NotFoundError):
+        ask(client, "moving", question)
 
 
 def test_adding_it_again_changes_nothing(product: Product, added: str, whole: Path) -> None:

@@ -140,7 +140,7 @@ def test_text_completion_echoes_and_takes_lists(product: Product) -> None:
 
 def test_tokens_of_a_text_and_back(product: Product) -> None:
     def post(path: str, **body: object) -> httpx.Response:
-        with product.http() as http:
+        with product.http as http:
             return http.post(path, json=body)
 
     text = "Hello, wörld!"
