@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     train_cpus_per_worker: float = Field(0.5, gt=0)
     train_gpus_per_worker: float | None = Field(None, ge=0)
     """None means one GPU a worker where the cluster has any, else none."""
+    train_cluster_grows: bool = False
+    """Whether nodes are added on demand: a job that is too big for those there is then waited for,
+    not refused."""
     train_concurrent_jobs: int = Field(1, ge=1)
     train_max_attempts: int = Field(3, ge=1)
     train_timeout: float = Field(24 * 3600.0, gt=0)

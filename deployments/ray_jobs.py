@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import ray
@@ -95,9 +95,9 @@ class RayJobs:
 
         return await self._call(call)
 
-    async def gpus(self) -> float:
-        resources = await asyncio.to_thread(ray.cluster_resources)
-        return float(resources.get("GPU", 0))
+    async def resources(self) -> Mapping[str, float]:
+        there: dict[str, float] = await asyncio.to_thread(ray.cluster_resources)
+        return there
 
     async def _call(self, call: Callable[[JobSubmissionClient], Result]) -> Result:
         """Run blocking HTTP in a thread: the client itself knows no time limit."""

@@ -15,16 +15,19 @@ from functools import partial
 from typing import Any
 
 from cluster.jobs.journal import Assignment, Journal, Superseded
+from cluster.jobs.room import missing, resources
 from cluster.settings import Settings, settings
 from cluster.store.artifacts import Artifacts
 from train.checkpoint import run_name
 from train.loop import Work, on_worker
 from train.publish import CataloguePublisher
-from train.room import START_TRIES, missing, resources
 from train.stop import StopMarker
 
 WORKER_RESTARTS = 2
 """How often lost workers are replaced within an attempt."""
+START_TRIES = 10
+"""Where the whole cluster is too small. Ray Train tries for a minute at a time to start all
+workers: time for an autoscaler's new nodes, after which the job fails, for it holds up others."""
 
 # Read by Ray Train at import. The short poll takes 2 to 4 s off every run; the watcher is one more
 # process, for clouds that announce preemption.

@@ -17,6 +17,7 @@ from cluster.datasets.validation import Report, TokenCounter, validate
 from cluster.errors import Unavailable
 from cluster.jobs.journal import Level
 from cluster.jobs.plan import resolve
+from cluster.jobs.room import missing
 from cluster.jobs.runner import Runner
 from cluster.jobs.spec import TrainingPlan, TrainingSpec
 from cluster.jobs.states import JobState
@@ -109,14 +110,20 @@ class Intake:
             reports.append((param, report))
             if not report.ok:
                 return Verdict(_rejection(param, report), tuple(reports), remark)
+        there = await self._runner.resources()
         plan = resolve(
             spec,
             base,
             reports[0][1],
             self._settings,
             has_validation=len(reports) > 1,
-            cluster_gpus=await self._runner.gpus(),
+            cluster_gpus=there.get("GPU", 0.0),
         )
+        short = missing(plan, there)
+        if short is not None and not self._settings.train_cluster_grows:
+            message = f"The cluster is too small for the job: {short}"
+            refusal = Rejection("insufficient_resources", message, "hyperparameters.num_workers")
+            return Verdict(refusal, tuple(reports), remark)
         return Verdict(plan, tuple(reports), remark)
 
     async def _counter(self, base: BaseModel) -> tuple[TokenCounter | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -39,5 +40,5 @@ class Runner(Protocol):
     async def tail(self, submission: str, lines: int) -> str:
         """The end of its log; empty where there is none."""
 
-    async def gpus(self) -> float:
-        """How many GPUs the cluster has."""
+    async def resources(self) -> Mapping[str, float]:
+        """What all nodes of the cluster have together, used or not: `CPU`, `GPU`."""

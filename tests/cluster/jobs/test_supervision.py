@@ -15,6 +15,7 @@ from cluster.errors import Unavailable
 from cluster.jobs.backoff import Backoff
 from cluster.jobs.runner import RunStatus
 from cluster.jobs.runs import last_error
+from cluster.jobs.spec import TrainingSpec
 from cluster.jobs.sql_journal import SqlJournal
 from cluster.jobs.states import JobState
 from cluster.jobs.supervision import Supervision
@@ -91,6 +92,22 @@ async def test_from_upload_to_success(world: World) -> None:
     await supervision.step()
     row = await world.jobs.get(world.ann, job.id)
     assert (row.state, row.submission_id) == (S.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(("grows", "expected"), [(False, S.FAILED), (True, S.STARTING)])
+async def test_a_job_that_no_cluster_of_this_size_can_hold(
+    world: World, grows: bool, expected: JobState
+) -> None:
+    world.settings = world.settings.model_copy(update={"train_cluster_grows": grows})
+    spec = TrainingSpec(num_workers=64, batch_size=64)
+    job = await world.create(world.ann, spec=spec)
+    await world.settle(world.supervision())
+    row = await world.jobs.get(world.ann, job.id)
+    assert row.state == expected
+    if not grows:
+        assert row.error_code == "insufficient_resources"
+        assert row.error_param == "hyperparameters.num_workers"
+        assert "64 workers need 32 CPUs together, of 4." in (row.error_message or "")
 
 
 async def test_success_follows_publication_at_once(world: World) -> None:

@@ -58,6 +58,7 @@ class FakeRunner:
     runs: dict[str, RunStatus] = field(default_factory=dict)
     stops: list[str] = field(default_factory=list)
     log: str = "Traceback\nValueError: broken"
+    there: dict[str, float] = field(default_factory=lambda: {"CPU": 4.0})
     away: bool = False
 
     def _answer(self) -> None:
@@ -83,8 +84,8 @@ class FakeRunner:
     async def tail(self, submission: str, lines: int) -> str:
         return self.log
 
-    async def gpus(self) -> float:
-        return 0.0
+    async def resources(self) -> dict[str, float]:
+        return self.there
 
 
 @dataclass

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cluster.jobs.room import missing, resources
 from cluster.jobs.spec import TrainingPlan
 from tests.train.doubles import PLAN
-from train.room import missing, resources
 
 
 def workers(number: int, gpus: float = 0) -> TrainingPlan:

@@ -6,10 +6,6 @@ from collections.abc import Mapping
 
 from cluster.jobs.spec import TrainingPlan
 
-START_TRIES = 10
-"""Where the whole cluster is too small. Ray Train tries for a minute at a time to start all
-workers: time for an autoscaler's new nodes, after which the job fails, for it holds up others."""
-
 
 def resources(plan: TrainingPlan) -> dict[str, float]:
     """What Ray reserves for one worker."""
