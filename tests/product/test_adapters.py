@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import pickle
 import shutil
 import threading
@@ -21,7 +20,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from tests.product.product import Product, ask
+from tests.product.product import Product, ask, wait_for
 from train.budgie import WEIGHTS
 
 CONFIG = "adapter_config.json"
@@ -90,21 +89,29 @@ def test_a_name_moves_from_one_to_the_other_while_callers_ask(product: Product, 
             text = ask(client, "moving", question)
             answers.append((asked, time.monotonic(), text))
 
+    moves = [0.0]
+    spans = []
+
+    def answered(since: float) -> bool:
+        return any(asked >= since for asked, _, _ in answers)
+
     with ThreadPoolExecutor() as pool:
         asking = [pool.submit(keep_asking) for _ in range(4)]
         try:
-            moved = []
-            for words in (("promote", "moving", added), ("rollback", "moving")):
-                began = time.monotonic()
+            for words, expected in (
+                (("promote", "moving", added), old),
+                (("rollback", "moving"), new),
+                (("list",), old),
+            ):
+                since = moves[-1]
+                wait_for(lambda since=since: answered(since), "an answer")
+                spans.append((since, time.monotonic(), expected))
                 product.cli("aliases", *words)
-                moved.append((began, time.monotonic()))
-                time.sleep(0.5)
+                moves.append(time.monotonic())
         finally:
             over.set()
     for each in asking:
         each.result()  # whatever failed is raised here
-    (first, promoted), (again, back) = moved
-    spans = ((0, first, old), (promoted, again, new), (back, math.inf, old))
     for start, end, expected in spans:
         found = {text for asked, done, text in answers if start <= asked and done <= end}
         assert found == {expected}
