@@ -27,6 +27,7 @@ from cluster.store.sql import Database, take_turns
 
 FOLDER = "adapters"
 MAX_LIST = 10_000
+RETIRABLE = [s for s in AdapterState if ADAPTER_LIFECYCLE.allows(s, AdapterState.RETIRED)]
 ATTEMPTS = 3
 """Of storing a folder that a sweep takes away at the same moment."""
 
@@ -191,22 +192,29 @@ class AdapterRegistry:
             return await session.get(Adapter, adapter_id)
 
     async def retire(self, organization_id: str, name: str) -> None:
-        """Take a name out of service. Raises ModelNotFound."""
-        async with self._database.begin() as session:
-            row = await session.scalar(
-                select(Adapter)
-                .where(
-                    Adapter.organization_id == organization_id,
-                    Adapter.name == name,
-                    Adapter.state != AdapterState.RETIRED,
-                )
-                .order_by(Adapter.created_at.desc())
-                .limit(1)
+        """Take a name out of service. Raises ModelNotFound, also to all but one at a time."""
+        newest = (
+            select(Adapter.id)
+            .where(
+                Adapter.organization_id == organization_id,
+                Adapter.name == name,
+                Adapter.state.in_(RETIRABLE),
             )
-            if row is None:
+            .order_by(Adapter.created_at.desc())
+            .limit(1)
+        )
+        async with self._database.begin() as session:
+            # The state once more: of callers at the same moment the first changes the row, and
+            # the others find it changed when their turn comes.
+            retired = await session.scalar(
+                update(Adapter)
+                .where(Adapter.id == newest.scalar_subquery(), Adapter.state.in_(RETIRABLE))
+                .values(state=AdapterState.RETIRED.value)
+                .returning(Adapter.id)
+                .execution_options(synchronize_session=False)
+            )
+            if retired is None:
                 raise ModelNotFound(name)
-            ADAPTER_LIFECYCLE.check(AdapterState(row.state), AdapterState.RETIRED)
-            row.state = AdapterState.RETIRED
         await announce(self._redis)
 
     async def withdraw(self, adapter_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,6 +208,16 @@ async def test_a_retired_name_is_unknown_and_may_be_given_again(
     with pytest.raises(ModelNotFound):
         await shop.registry.retire(shop.organization, "bot")
     assert (await shop.add(make_adapter())).id != adapter.id
+
+
+async def test_of_removals_at_the_same_moment_one_succeeds(
+    shop: Shop, make_adapter: AdapterMaker
+) -> None:
+    await shop.add(make_adapter())
+    removals = [shop.registry.retire(shop.organization, "bot") for _ in range(4)]
+    ends = await asyncio.gather(*removals, return_exceptions=True)
+    assert ends.count(None) == 1
+    assert sum(isinstance(end, ModelNotFound) for end in ends) == 3
 
 
 async def test_a_publication_does_not_undo_a_removal(
