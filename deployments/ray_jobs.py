@@ -95,6 +95,18 @@ class RayJobs:
 
         return await self._call(call)
 
+    async def exit_code(self, submission: str) -> int | None:
+        def call(client: JobSubmissionClient) -> int | None:
+            try:
+                code: int | None = client.get_job_info(submission).driver_exit_code
+            except RuntimeError as error:
+                if _is_unknown(error):
+                    return None
+                raise
+            return code
+
+        return await self._call(call)
+
     async def resources(self) -> Mapping[str, float]:
         there: dict[str, float] = await asyncio.to_thread(ray.cluster_resources)
         return there

@@ -40,5 +40,8 @@ class Runner(Protocol):
     async def tail(self, submission: str, lines: int) -> str:
         """The end of its log; empty where there is none."""
 
+    async def exit_code(self, submission: str) -> int | None:
+        """Of a process that has ended; None where it is not known."""
+
     async def resources(self) -> Mapping[str, float]:
         """What all nodes of the cluster have together, used or not: `CPU`, `GPU`."""

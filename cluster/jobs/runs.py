@@ -25,7 +25,11 @@ Transaction = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 LOG_LINES = 200
 REASON_CHARACTERS = 500
-ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b.*")
+ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?:$|[:(])")
+ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+RAY_PREFIX = re.compile(r"^\s*\([^()]*(?:\([^()]*\))?[^()]*\bpid=\d+[^()]*\)")
+"""Before what workers print: `(RayTrainWorker pid=1)`, `(train(rank=0) pid=1, ip=10.0.0.1)`."""
+SHELL_SIGNAL = 128
 STOP_PATIENCE = 120.0
 """Seconds after which a run that does not end is left to its fence: it can write nothing."""
 STOP_AGAIN = 10.0
@@ -202,8 +206,11 @@ class Runs:
             return "The cluster was started anew and does not know the training process."
         if status is RunStatus.SUCCEEDED:
             return "The training process ended without a result."
-        log = await self._runner.tail(submission, LOG_LINES)
-        return f"The training process ended: {last_error(log)}"
+        signal = killed_by(await self._runner.exit_code(submission))
+        if signal is not None:
+            return f"The training process ended. It was killed by signal {signal}."
+        error = last_error(await self._runner.tail(submission, LOG_LINES))
+        return f"The training process ended{f': {error}' if error else ' without a message.'}"
 
 
 def _pausable(row: Job) -> bool:
@@ -215,9 +222,18 @@ def _pause(session: AsyncSession, row: Job) -> None:
     move(session, row, JobState.PAUSED, f"Paused at step {row.step}.")
 
 
-def last_error(log: str) -> str:
-    """The line that says why, trimmed: the last exception's, else the last of all."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+def last_error(log: str) -> str | None:
+    """The last exception's line, trimmed. Others may be anything: they are no reason."""
+    lines = (RAY_PREFIX.sub("", ESCAPE.sub("", line)).strip() for line in log.splitlines())
     errors = [line for line in lines if ERROR_LINE.match(line)]
-    chosen = (errors or lines or ["it left no message."])[-1]
-    return chosen if len(chosen) <= REASON_CHARACTERS else chosen[: REASON_CHARACTERS - 1] + "…"
+    if not errors:
+        return None
+    last = errors[-1]
+    return last if len(last) <= REASON_CHARACTERS else last[: REASON_CHARACTERS - 1] + "…"
+
+
+def killed_by(exit_code: int | None) -> int | None:
+    """The number of the signal that ended a process, as Popen tells it or as a shell does."""
+    if exit_code is None or 0 <= exit_code <= SHELL_SIGNAL:
+        return None
+    return -exit_code if exit_code < 0 else exit_code - SHELL_SIGNAL

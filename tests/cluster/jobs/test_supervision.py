@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.lifecycle import AdapterState
@@ -22,7 +22,7 @@ from cluster.jobs.supervision import Supervision
 from cluster.jobs.transition import move, seize
 from cluster.jobs.validations import PATIENCE
 from cluster.store.artifacts import Artifacts
-from cluster.store.schema import Adapter, BaseModelRow, Job, now
+from cluster.store.schema import Adapter, BaseModelRow, Job, JobEvent, now
 from tests.cluster.jobs.world import BASE, World, facts
 
 S = JobState
@@ -501,8 +501,12 @@ async def test_one_owner(world: World) -> None:
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
-        ("", "it left no message."),
-        ("a\nb\n\n", "b"),
+        ("", None),
+        ("a\nb\n\n", None),
+        ("\x1b[36m(RayTrainWorker pid=10484)\x1b[0m              66 RETURN_VALUE", None),
+        ("ErrorHandling begins\nConnectionError handling begins", None),
+        ("\x1b[36m(RayTrainWorker pid=1)\x1b[0m ValueError: broken", "ValueError: broken"),
+        ("(train(rank=0) pid=1, ip=10.0.0.1) KeyboardInterrupt", "KeyboardInterrupt"),
         (
             "Traceback\ntorch.cuda.OutOfMemoryError: no room\nbye",
             "torch.cuda.OutOfMemoryError: no room",
@@ -510,5 +514,28 @@ async def test_one_owner(world: World) -> None:
         ("RuntimeError: " + "x" * 900, "RuntimeError: " + "x" * 485 + "…"),
     ],
 )
-def test_the_reason_in_a_log(log: str, reason: str) -> None:
+def test_the_reason_in_a_log(log: str, reason: str | None) -> None:
     assert last_error(log) == reason
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "reason"),
+    [
+        (-9, "ValueError: older", "The training process ended. It was killed by signal 9."),
+        (137, "", "The training process ended. It was killed by signal 9."),
+        (1, "Step 3", "The training process ended without a message."),
+        (None, "ValueError: broken", "The training process ended: ValueError: broken"),
+    ],
+)
+async def test_what_is_told_of_a_lost_attempt(
+    world: World, code: int | None, log: str, reason: str
+) -> None:
+    supervision = world.supervision()
+    job = await world.create(world.ann)
+    await world.settle(supervision)
+    world.runner.code, world.runner.log = code, log
+    world.runner.runs[f"{job.id}-1"] = RunStatus.FAILED
+    await supervision.step()
+    async with world.database.begin() as session:
+        told = (await session.scalars(select(JobEvent.message))).all()
+    assert f"Attempt 1 was lost. {reason}" in told

@@ -58,6 +58,7 @@ class FakeRunner:
     runs: dict[str, RunStatus] = field(default_factory=dict)
     stops: list[str] = field(default_factory=list)
     log: str = "Traceback\nValueError: broken"
+    code: int | None = 1
     there: dict[str, float] = field(default_factory=lambda: {"CPU": 4.0})
     away: bool = False
 
@@ -83,6 +84,9 @@ class FakeRunner:
 
     async def tail(self, submission: str, lines: int) -> str:
         return self.log
+
+    async def exit_code(self, submission: str) -> int | None:
+        return self.code
 
     async def resources(self) -> dict[str, float]:
         return self.there
