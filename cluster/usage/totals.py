@@ -11,12 +11,17 @@ from sqlalchemy import ColumnElement, Date, case, cast, func, select, true
 from cluster.store.schema import UsageEvent
 from cluster.store.sql import Database
 
+GONE = 499
+"""The status of a caller who left before the end."""
+
 
 @dataclass(frozen=True)
 class Total:
-    """The sum of one model's requests on one day (UTC).
+    """The sum of one model's requests on one day (UTC); no model is "".
 
-    A stream that the engine broke off has `failed` too, though its answer began with status 200.
+    `requests` are those that the model answered, also where the caller left before the end;
+    `failed` are all others. A stream that the engine broke off is one of these, though its answer
+    began with status 200.
     """
 
     day: date
@@ -42,13 +47,15 @@ async def totals(
         day = func.date(UsageEvent.started_at, type_=Date)
     else:
         day = cast(func.timezone("UTC", UsageEvent.started_at), Date)
-    failed = (UsageEvent.status >= 400) | UsageEvent.error_code.is_not(None)
+    whole = (UsageEvent.status < 400) & UsageEvent.error_code.is_(None)
+    tokens = UsageEvent.prompt_tokens + UsageEvent.completion_tokens
+    answered = whole | ((UsageEvent.status == GONE) & (tokens > 0))
     query = (
         select(
             day,
             UsageEvent.model,
-            func.count(),
-            func.sum(case((failed, 1), else_=0)),
+            func.sum(case((answered, 1), else_=0)),
+            func.sum(case((answered, 0), else_=1)),
             func.sum(UsageEvent.prompt_tokens),
             func.sum(UsageEvent.completion_tokens),
             func.sum(UsageEvent.cached_tokens),

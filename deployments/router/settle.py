@@ -30,7 +30,8 @@ class Settle:
                 project_id=principal.project_id,
                 key_id=principal.key_id,
                 endpoint=exchange.endpoint,
-                model=exchange.model[:255],
+                # What a caller merely wrote would become a model of their usage.
+                model="" if route is None else exchange.model[:255],
                 base_model=None if route is None else route.base.name,
                 adapter_digest=None if route is None else route.digest,
                 stream=exchange.stream,

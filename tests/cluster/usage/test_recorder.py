@@ -241,6 +241,9 @@ async def test_messages_of_a_dead_consumer_are_taken_over(database, redis) -> No
     assert (await redis.xpending(USAGE_STREAM, USAGE_GROUP))["pending"] == 0
 
 
+LEFT = {"status": 499, "error_code": "client_gone"}
+
+
 async def test_totals_by_day_and_model(database, redis) -> None:
     day = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     sent = [
@@ -252,6 +255,16 @@ async def test_totals_by_day_and_model(database, redis) -> None:
         replace(EVENT, request_id="6", started_at=day - timedelta(days=9)),
         replace(EVENT, request_id="7", started_at=day, model="torn", error_code="engine_error"),
         replace(EVENT, request_id="8", started_at=day, model="torn", status=502, error_code="x"),
+        replace(EVENT, request_id="9", started_at=day, model="left", **LEFT),
+        replace(
+            EVENT,
+            request_id="10",
+            started_at=day,
+            model="left",
+            **LEFT,
+            prompt_tokens=0,
+            completion_tokens=0,
+        ),
     ]
     messages = [
         (b"%d-0" % n, {b"event": event.to_json().encode()}) for n, event in enumerate(sent, 1)
@@ -262,8 +275,9 @@ async def test_totals_by_day_and_model(database, redis) -> None:
     found = await totals(database, "org-1", day - timedelta(days=1), day + timedelta(days=1))
     assert list(found) == [
         Total(date(2026, 11, 21), "budgie", 1, 0, 12, 64, 0),
-        Total(date(2026, 11, 20), "budgie", 2, 1, 12, 128, 0),
+        Total(date(2026, 11, 20), "budgie", 1, 1, 12, 128, 0),
+        Total(date(2026, 11, 20), "left", 1, 1, 12, 64, 0),
         Total(date(2026, 11, 20), "other", 1, 0, 12, 64, 4),
-        Total(date(2026, 11, 20), "torn", 2, 2, 24, 128, 0),
+        Total(date(2026, 11, 20), "torn", 0, 2, 24, 128, 0),
     ]
     assert all(type(total.requests) is int for total in found)

@@ -41,6 +41,13 @@ async def test_an_answer_arrives_and_is_accounted_once(rig: Rig) -> None:
     assert engine.headers[0][b"x-lorikeet-token"].decode() == rig.settings.token()
 
 
+async def test_a_name_that_is_no_models_is_not_accounted_as_one(rig: Rig) -> None:
+    await rig.add_engine()
+    for name in ("nope", "", 5, "budgie"):
+        await rig.post({**CHAT, "model": name})
+    assert [event.model for event in rig.meter.events] == ["", "", "", "budgie"]
+
+
 async def test_a_callers_own_salt_is_mixed_with_the_organizations(rig: Rig) -> None:
     engine = await rig.add_engine()
     for own in ({}, {"cache_salt": None}, {"cache_salt": "a@/é" * 250}, {"cache_salt": "a"}):

@@ -106,10 +106,11 @@ def _bucket(kind: str, day: date, of_models: list[Total]) -> dict[str, Any]:
 
 
 def _result(kind: str, total: Total) -> dict[str, Any]:
-    """OpenAI's fields; `num_failed_requests` is this product's own."""
+    """OpenAI's fields; `num_failed_requests`, this product's own, is of requests that are not
+    among the others. They have no model where they named none that there is."""
     return {
         "object": f"organization.usage.{kind}.result",
-        "model": total.model,
+        "model": total.model or None,
         "num_model_requests": total.requests,
         "num_failed_requests": total.failed,
         "input_tokens": total.prompt_tokens,

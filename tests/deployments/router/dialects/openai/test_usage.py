@@ -68,7 +68,7 @@ async def test_days_and_models_of_ones_own(http: httpx.AsyncClient) -> None:
     assert [day["start_time"] for day in days] == [midnight + n * 86400 for n in range(3)]
     assert {one["model"]: one for one in days[0]["results"]}["budgie"] == {
         "object": "organization.usage.completions.result", "model": "budgie",
-        "num_model_requests": 2, "num_failed_requests": 1, "input_tokens": 20,
+        "num_model_requests": 1, "num_failed_requests": 1, "input_tokens": 20,
         "input_cached_tokens": 2, "output_tokens": 6,
     }  # fmt: skip
     page = (
@@ -126,6 +126,18 @@ async def test_what_is_supported_may_be_said(http: httpx.AsyncClient) -> None:
         said = f"{times}&bucket_width=1d&group_by{brackets}=model&limit=7"
         answer = await http.get(f"/v1/organization/usage/completions?{said}")
         assert (answer.status_code, answer.json()) == (200, plain.json())
+
+
+async def test_who_named_no_model_has_failed_at_none(world: World) -> None:
+    async with world.database.begin() as session:
+        session.add(event(1, "org-ann", NOON, model="", status=404, prompt_tokens=0))
+    transport = httpx.ASGITransport(app(world, world.ann))
+    times = {"start_time": int(NOON.timestamp()), "end_time": int(NOON.timestamp()) + 60}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        page = (await client.get("/v1/organization/usage/completions", params=times)).json()
+    (result,) = page["data"][0]["results"]
+    assert result["model"] is None
+    assert (result["num_model_requests"], result["num_failed_requests"]) == (0, 1)
 
 
 async def test_today_needs_no_end(http: httpx.AsyncClient) -> None:
