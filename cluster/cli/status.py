@@ -15,7 +15,7 @@ from cluster.cli.home import settings_of
 from cluster.cli.options import Home, Json, Key
 from cluster.cli.output import note, print_json, say
 from cluster.cli.table import Row, table
-from cluster.embedded.record import ProductRecord, is_running
+from cluster.embedded.record import ProductRecord, ProductState, is_running
 from cluster.embedded.serve_api import ServeApi
 from cluster.errors import Unavailable
 
@@ -86,7 +86,7 @@ def _print(found: dict[str, Any]) -> None:
     if found["url"] is None:
         say(f"Nothing runs on {found['home']}.")
         return
-    say(f"{found['url']}  {'ready' if found['ready'] else found['state'] + ', not ready'}")
+    say(f"{found['url']}  {_readiness(found)}")
     say(f"home {found['home']}, admin key in {found['key_file']}, pid {found['pid']}")
     if "error" in found:
         say(found["error"])
@@ -94,6 +94,14 @@ def _print(found: dict[str, Any]) -> None:
         if found[part]:
             say("")
             show(found[part])
+
+
+def _readiness(found: dict[str, Any]) -> str:
+    if found["ready"]:
+        return "ready"
+    # "ready" as a state is of the start alone: a replica may have gone since.
+    started = found["state"] == ProductState.READY
+    return "not ready" if started else f"{found['state']}, not ready"
 
 
 def _deployments(application: Row) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.cli import up
 from cluster.embedded.ports import listen
-from cluster.embedded.record import Part, ProductRecord, home_lock
+from cluster.embedded.record import Part, ProductRecord, ProductState, home_lock
 from cluster.settings import settings
 
 from .conftest import Endpoint, Run
@@ -186,6 +186,15 @@ def test_status_shows_the_parts(endpoint: Endpoint, run: Run, running: Path) -> 
     assert "4712, 4713" in found.out
     (router,) = run("status", "--json", "--home", str(running)).json()["applications"]
     assert router["deployments"][0]["pids"] == [4712, 4713]
+
+
+def test_status_of_a_replica_that_is_gone(endpoint: Endpoint, run: Run, running: Path) -> None:
+    record = ProductRecord.load(running)
+    assert record is not None
+    record.state = ProductState.READY
+    record.save(running)
+    endpoint.answers["GET /status"] = (200, {"ready": False})
+    assert f"{endpoint.url}  not ready\n" in run("status", "--home", str(running)).out
 
 
 def test_status_without_rays_api_says_so(endpoint: Endpoint, run: Run, running: Path) -> None:
