@@ -28,8 +28,11 @@ def quota_headers(requests: Quota | None, tokens: Quota | None) -> list[tuple[by
 
 
 def _span(seconds: float) -> str:
-    """As OpenAI writes it: `1m6s`, `12s` or `250ms`."""
+    """As OpenAI writes it: `24h0m0s`, `1m6s`, `12s` or `250ms`."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, left = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{left}s"
     return f"{minutes}m{left}s" if minutes else f"{left}s"
