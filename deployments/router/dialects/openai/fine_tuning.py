@@ -23,7 +23,8 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
 async def create(request: Request, body: CreateJob) -> dict[str, Any]:
     caller = trainer(request)
     key = request.headers.get("idempotency-key")
-    return render_job(await jobs(request).create(caller, body.job_request(key)))
+    with body.named_as_sent():
+        return render_job(await jobs(request).create(caller, body.job_request(key)))
 
 
 @router.get("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
@@ -112,6 +114,21 @@ class CreateJob(Body):
             metadata=self.metadata,
             idempotency_key=idempotency_key,
         )
+
+    @contextlib.contextmanager
+    def named_as_sent(self) -> Iterator[None]:
+        """An error within, which names a hyperparameter, names it by the path that it came by."""
+        try:
+            yield
+        except InvalidRequest as error:
+            path = error.param or ""
+            supervised = self.method and self.method.supervised
+            nested = supervised and supervised.hyperparameters
+            if not nested or not path.startswith("hyperparameters."):
+                raise
+            sent = f"method.supervised.{path}"
+            message = error.message.replace(path, sent, 1)
+            raise InvalidRequest(message, param=sent, code=error.code) from None
 
     def _hyperparameters(self) -> Hyperparameters | None:
         if self.method is None:

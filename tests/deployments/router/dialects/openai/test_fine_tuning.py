@@ -143,6 +143,20 @@ async def test_bad_bodies(ann: Served, change: dict[str, Any], status: int, para
     assert (await ann.http.get("/v1/fine_tuning/jobs")).json()["data"] == []
 
 
+@pytest.mark.parametrize("given", [("learning_rate_multiplier", -1), ("n_epochs", "3"), ("wat", 1)])
+async def test_a_nested_hyperparameter_is_named_as_it_was_sent(
+    ann: Served, given: tuple[str, Any]
+) -> None:
+    name, value = given
+    file_id = await ann.world.upload(ann.world.ann)
+    method = {"type": "supervised", "supervised": {"hyperparameters": {name: value}}}
+    body = {"model": "budgie", "training_file": file_id, "method": method}
+    error = (await ann.http.post("/v1/fine_tuning/jobs", json=body)).json()["error"]
+    path = f"method.supervised.hyperparameters.{name}"
+    assert error["param"] == path
+    assert path in error["message"]
+
+
 async def test_not_a_number(ann: Served) -> None:
     file_id = await ann.world.upload(ann.world.ann)
     body = (
