@@ -71,6 +71,13 @@ class ParseInference:
         _bad_words(body, exchange.prompts)
         _stops(body)
         _salt(body)
+        _at_least(body, "max_completion_tokens", 1)
+        top = body.get("top_logprobs")
+        if top is not None and (not isinstance(top, int) or isinstance(top, bool)):
+            raise InvalidRequest(
+                f"top_logprobs must be a whole number, not {kind(top)}.", param="top_logprobs"
+            )
+        _at_least(body, "top_logprobs", 0)
         options = body.get("stream_options")
         if exchange.stream:
             # Accounting needs the counts; who did not ask for them is not shown them.
@@ -174,6 +181,13 @@ def _salt(body: dict[str, Any]) -> None:
             f"cache_salt has {len(salt)} characters; it must have 1 to {MAX_SALT}.",
             param="cache_salt",
         )
+
+
+def _at_least(body: dict[str, Any], field: str, least: int) -> None:
+    """The engine's own words would be about the field that it makes of this one."""
+    value = body.get(field)
+    if isinstance(value, int) and value < least:
+        raise InvalidRequest(f"{field} is {value}; it must be at least {least}.", param=field)
 
 
 def kind(value: object) -> str:

@@ -13,6 +13,8 @@ from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN, ParseInference
 from deployments.router.exchange import Exchange
 
+CHAT = "/v1/chat/completions"
+
 
 async def _parse(body: dict[str, Any], path: str = "/v1/completions") -> Exchange:
     async def unused(*args: Any) -> Any:
@@ -82,3 +84,21 @@ async def test_a_salt_is_a_text_of_some_length(salt: Any) -> None:
     with pytest.raises(InvalidRequest, match="cache_salt") as caught:
         await _parse({"prompt": "a", "cache_salt": salt})
     assert caught.value.param == "cache_salt"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_completion_tokens", -1), ("max_completion_tokens", 0)]
+    + [("top_logprobs", value) for value in (-1, "2", 1.5, True)],
+)
+async def test_a_number_is_refused_by_the_name_it_was_sent_with(field: str, value: Any) -> None:
+    messages = [{"role": "user", "content": "a"}]
+    with pytest.raises(InvalidRequest) as caught:
+        await _parse({"messages": messages, "logprobs": True, field: value}, CHAT)
+    assert caught.value.param == field
+
+
+async def test_the_least_numbers_are_taken() -> None:
+    least = {"max_completion_tokens": 1, "top_logprobs": 0}
+    for fields in (least, dict.fromkeys(least)):
+        await _parse({"messages": [{"role": "user", "content": "a"}], **fields}, CHAT)
