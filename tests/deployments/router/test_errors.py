@@ -62,6 +62,49 @@ def test_the_field_that_a_sentence_begins_with_is_named() -> None:
     assert other.param is None
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_too_many_output_tokens_are_not_the_prompts_fault(field: str) -> None:
+    message = (
+        f"{field}=100000 cannot be greater than max_model_len=1024. Please request fewer output "
+        f"tokens. (parameter={field}, value=100000)"
+    )
+    error = from_engine(400, _told(message, field), "messages", {"messages", field})
+    assert (error.param, error.code) == (field, "context_length_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("message", "fields", "param"),
+    [
+        ("You must pass at least one prompt", {"prompt"}, "prompt"),
+        ("The decoder prompt cannot be empty", {"prompt"}, "prompt"),
+        ("Token id 999999999 is out of vocabulary", {"prompt"}, "prompt"),
+        ("Grammar error: no such type: bogus", {"response_format"}, "response_format"),
+        ("Failed to transform regex into a grammar: x", {"structured_outputs"},
+         "structured_outputs"),
+        ("Choice '[]' cannot be an empty list", {"structured_outputs"}, "structured_outputs"),
+        ("structured_outputs.grammar cannot be an empty string", {"structured_outputs"},
+         "structured_outputs"),
+        ("Grammar error: x", {"response_format", "structured_outputs"}, None),
+        ("Grammar error: x", {"response_format", "tools"}, None),
+        ("Grammar error: x", set(), None),
+        ("Something else", {"response_format"}, None),
+    ],
+)  # fmt: skip
+def test_a_sentence_that_names_no_field(message: str, fields: set[str], param: str | None) -> None:
+    assert from_engine(400, _told(message), "prompt", fields).param == param
+
+
+@pytest.mark.parametrize("field", ["chat_template", "chat_template_kwargs"])
+def test_a_template_is_refused_without_the_engines_switches(field: str) -> None:
+    message = (
+        "Chat template is passed with request, but --trust-request-chat-template is not set. "
+        "Refused request with untrusted chat template."
+    )
+    error = from_engine(400, _told(message), "messages", {"messages", field})
+    assert error.param == field
+    assert "--" not in error.message
+
+
 def test_a_time_to_come_again_is_rounded_up() -> None:
     assert headers(Unavailable("x", retry_after=0.2)) == {"retry-after": "1"}
     assert headers(Unavailable("x", retry_after=1.2)) == {"retry-after": "2"}

@@ -25,7 +25,19 @@ _FINDING = re.compile(r"^  (\{'type': .*\})$", re.MULTILINE)
 _PARAMETER = re.compile(r" ?\(parameter=\w+, value=.*\)$", re.DOTALL)
 MESSAGE_MOST, PARAM_MOST = 4000, 200
 """Characters: a caller's input is named in them and may be as long as a body."""
-_LENGTHS = (None, "input_tokens", "input_text", "max_tokens")
+_LENGTHS = (None, "input_tokens", "input_text")
+_NO_PROMPT = re.compile(
+    r"You must pass at least one prompt|The decoder prompt cannot be empty"
+    r"|Token id -?\d+ is out of vocabulary"
+)
+_NO_GRAMMAR = re.compile(
+    r"Failed to transform |Invalid (JSON )?grammar |Grammar error: |Invalid structural tag "
+    r"|The provided JSON schema |The JSON schema is nested |Choice '|structured_outputs\."
+    r"|Error parsing regex|Error serializing structured outputs|Regex |Outlines structured outputs "
+    r"|No compatible structured output |You (can only|must) use one kind of structured outputs "
+)
+"""The beginnings of what vLLM and its backends say of a constraint that they can't use."""
+_CONSTRAINTS = frozenset({"response_format", "structured_outputs"})
 
 
 def body(error: LorikeetError) -> dict[str, Any]:
@@ -93,6 +105,8 @@ def from_engine(
 def _refused(
     message: str, param: str | None, prompt: str, fields: Collection[str]
 ) -> InvalidRequest:
+    if "fewer output tokens" in message and param is not None:
+        return ContextTooLong(_PARAMETER.sub("", message), param=param.removeprefix("body."))
     if "maximum context length" in message or "max_model_len" in message:
         message = _PARAMETER.sub("", message)
         return ContextTooLong(message, param=prompt if param in _LENGTHS else param)
@@ -102,14 +116,25 @@ def _refused(
             return from_validation([ast.literal_eval(finding) for finding in findings])
     except (ValueError, SyntaxError):
         pass  # a finding that the engine cut or that holds more than literals: as it was told
-    field = _named(message, fields) if param is None else param.removeprefix("body.")
-    return InvalidRequest(_PARAMETER.sub("", message), param=field)
+    if message.startswith("Chat template is passed with request"):
+        field = "chat_template" if "chat_template" in fields else "chat_template_kwargs"
+        return InvalidRequest("A template for chats is not taken: the model's own is.", param=field)
+    told = _named(message, prompt, fields) if param is None else param.removeprefix("body.")
+    return InvalidRequest(_PARAMETER.sub("", message), param=told)
 
 
-def _named(message: str, fields: Collection[str]) -> str | None:
-    """The field of the request that the engine's sentence begins with, as most of them do."""
+def _named(message: str, prompt: str, fields: Collection[str]) -> str | None:
+    """The field that the engine's sentence is about; most of them begin with it."""
     word = message.partition(" ")[0]
-    return word if word in fields else None
+    if word in fields:
+        return word
+    if _NO_PROMPT.match(message):
+        return prompt
+    # Tools make grammars too, and of two constraints the sentence does not say which it means.
+    given = _CONSTRAINTS.intersection(fields)
+    if _NO_GRAMMAR.match(message) and len(given) == 1 and "tools" not in fields:
+        return min(given)
+    return None
 
 
 def from_validation(errors: Sequence[Any]) -> InvalidRequest:
