@@ -105,8 +105,6 @@ def from_engine(
 def _refused(
     message: str, param: str | None, prompt: str, fields: Collection[str]
 ) -> InvalidRequest:
-    if "fewer output tokens" in message and param is not None:
-        return ContextTooLong(_PARAMETER.sub("", message), param=param.removeprefix("body."))
     if "maximum context length" in message or "max_model_len" in message:
         message = _PARAMETER.sub("", message)
         return ContextTooLong(message, param=prompt if param in _LENGTHS else param)
