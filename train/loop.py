@@ -48,7 +48,7 @@ def on_worker(config: dict[str, Any]) -> None:
     import ray.train
 
     with ExitStack() as stack:
-        cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lorikeet-train-")))
+        cache = Path(stack.enter_context(scratch()))
         reporter = None
         if ray.train.get_context().get_world_rank() == 0:
             marker = StopMarker(
@@ -61,6 +61,15 @@ def on_worker(config: dict[str, Any]) -> None:
             # Every worker meets the same data and the same loss, so all of them end here.
             if reporter is not None:
                 reporter.fail(fault.code, fault.message, param=fault.param)
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """This worker's own folder. What a killed worker leaves of it goes with Ray's session."""
+    import ray
+
+    context = ray.get_runtime_context()
+    session = Path(context.get_temp_dir()) / context.get_session_name()
+    return tempfile.TemporaryDirectory(prefix="lorikeet-train-", dir=session)
 
 
 class Training:

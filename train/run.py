@@ -101,6 +101,7 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    from train.lost_workers import LostWorkers
     from train.rendezvous import Rendezvous
     from train.sign_of_life import SignOfLife
 
@@ -122,7 +123,10 @@ def trainer(work: Work, artifacts: Artifacts) -> Any:
                 controller_failure_limit=START_TRIES - 1 if too_small else -1,
             ),
             worker_runtime_env={"env_vars": worker_environment(job)},
-            callbacks=[SignOfLife(work.open_journal)],
+            callbacks=[
+                SignOfLife(work.open_journal),
+                LostWorkers(work.open_journal, work.artifacts_url, job.job_id),
+            ],
             **storage(artifacts, f"jobs/{job.job_id}"),
         ),
     )

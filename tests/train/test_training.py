@@ -162,15 +162,20 @@ def test_twenty_facts_are_learned_by_heart(learned: FolderJournal) -> None:
 def test_a_killed_worker_resumes_with_the_same_losses(
     learned: FolderJournal, tmp_path: Path
 ) -> None:
+    import ray
+
     journal = train(tmp_path, kill_at=25)
     assert (tmp_path / "killed").exists()
     notes = [line["message"] for line in journal.lines("note")]
     steps = learned.lines("progress")[-1]["step"]
     assert notes == [
         "Training began.",
+        "A worker was lost and is replaced; the training will go on after step 20 of attempt 1.",
         "Training goes on after step 20 of attempt 1.",
         f"Learned after {steps} of {PLAN.max_steps} steps: stopping here.",
     ]
+    temporary = Path(ray.get_runtime_context().get_temp_dir())
+    assert list(temporary.glob("session_*/lorikeet-train-*")), "its files go with Ray's session"
     before, after = losses(learned.folder), losses(tmp_path)
     assert before == after
     assert journal.lines("registering")
