@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from anthropic.types.message_count_tokens_params import (
+    MessageCountTokensParams as MessageCountParams,
+)
+from anthropic.types.message_create_params import MessageCreateParamsBase as MessageParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsBase as CompletionParams
 from safetensors import safe_open
@@ -26,6 +30,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.anthropic.protocol import (
+    AnthropicCountTokensRequest,
+    AnthropicMessagesRequest,
+)
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -66,6 +74,8 @@ ENDPOINTS: dict[str, tuple[type, ...]] = {
     "/v1/completions": (CompletionRequest, CompletionParams),
     "/tokenize": (TokenizeCompletionRequest, TokenizeChatRequest),
     "/detokenize": (DetokenizeRequest,),
+    "/v1/messages": (AnthropicMessagesRequest, MessageParams),
+    "/v1/messages/count_tokens": (AnthropicCountTokensRequest, MessageCountParams),
 }
 
 

@@ -36,6 +36,7 @@ from deployments.router import health
 from deployments.router.address import Address
 from deployments.router.admit import Admit
 from deployments.router.authenticate import Authenticate
+from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
     aliases,
@@ -96,11 +97,11 @@ def pipelines(
     stream = Stream()
     limit = settings.request_timeout
     fields, address = Fields(pool), Address()
-    generate, tokens = (
+    generate, tokens, messages = (
         Pipeline(
             [enter, who, read, parse, resolve, admit, address, dispatch, stream], settle, limit
         )
-        for parse in (ParseInference(fields), ParseTokens(fields))
+        for parse in (ParseInference(fields), ParseTokens(fields), ParseMessages(fields))
     )
     answer = Embed(ask_embedder, pool.present)
     embed = Pipeline([enter, who, read, ParseEmbedding(), resolve, admit, answer], settle, limit)
@@ -110,6 +111,8 @@ def pipelines(
         "/v1/embeddings": embed,
         "/tokenize": tokens,
         "/detokenize": tokens,
+        "/v1/messages": messages,
+        "/v1/messages/count_tokens": messages,
     }
 
 

@@ -11,12 +11,11 @@ import orjson
 
 from cluster.errors import InvalidRequest, LorikeetError, Unavailable
 from cluster.settings import Settings
-from deployments.router.dialects.openai.errors import from_engine
+from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.presence import watch
 from deployments.router.replicas import ReplicaPool
-from deployments.router.stream import ERROR_EVENT, status_of
 from deployments.router.upstream import Answer, ConnectionLost, Upstreams
 
 RETRY_PAUSE = 0.02
@@ -125,13 +124,12 @@ class Dispatch:
 
 async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
     """The error, where the answer is that the engine can't serve."""
-    first, status = exchange.first, answer.status
+    endpoint, status = ENDPOINTS[exchange.endpoint], answer.status
+    told = endpoint.dialect.failure(exchange.first)
     if status in FAULTS:
-        told = first + await answer.read_all()
-    elif first.startswith(ERROR_EVENT):  # a stream whose engine died before its first token
-        told = first.partition(b"\n\n")[0].removeprefix(b"data: ")
+        told = exchange.first + await answer.read_all()
+    elif told is not None:  # a stream whose engine died before its first token
         status = status_of(told) or status
-    if status not in FAULTS:
+    if told is None or status not in FAULTS:
         return None
-    source = ENDPOINTS[exchange.endpoint].input
-    return from_engine(status, told, source, exchange.document.keys())
+    return from_engine(status, told, endpoint.input, exchange.document.keys())

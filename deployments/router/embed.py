@@ -76,6 +76,7 @@ class ParseEmbedding:
         exchange.document = body = document(exchange.body)
         exchange.model = model(body)
         exchange.embedding = request = parse(body)
+        exchange.user = request.user
         exchange.reserve = sum(
             len(text) // 3 if isinstance(text, str) else len(text) for text in request.texts
         )

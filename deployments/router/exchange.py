@@ -61,6 +61,8 @@ class Exchange:
     document: dict[str, Any] = field(default_factory=dict)
     embedding: EmbeddingRequest | None = None
     model: str = ""
+    user: str | None = None
+    """The caller's own end user, as the request names them."""
     stream: bool = False
     usage_wanted: bool = False
     prompts: int = 1

@@ -15,12 +15,13 @@ from ray.serve.exceptions import RayServeException
 
 from cluster.catalog.base_models import ModelKind
 from deployments.router.embed import EmbeddingRequest
+from deployments.router.endpoint import ENDPOINTS
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds to wait for an engine's description; without it the document has only our own routes."""
-INFERENCE = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+INFERENCE = tuple(path for path, of in ENDPOINTS.items() if of.kind is ModelKind.LLM)
 BEARER = {"bearer": {"type": "http", "scheme": "bearer"}}
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cluster.errors import Internal, LorikeetError, TimedOut
 from cluster.tenancy.admission import LimitReached
-from deployments.router.dialects.openai.errors import render, render_event
+from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import ClientGone, Exchange, Usage
 from deployments.router.quotas import quota_headers
 from deployments.router.settle import Settle
@@ -71,11 +71,12 @@ class Pipeline:
                     await self._fail(exchange, failure)
 
     async def _fail(self, exchange: Exchange, error: LorikeetError) -> None:
+        dialect = ENDPOINTS[exchange.endpoint].dialect
         if exchange.headers_sent:
             # The status line is gone: an event tells the caller that this stream is not whole.
-            await exchange.write(render_event(error), more=False)
+            await exchange.write(dialect.event(error), more=False)
             return
-        body, headers = render(error)
+        body, headers = dialect.answer(error)
         if isinstance(error, LimitReached):
             headers += quota_headers(error.requests, error.tokens)
         await exchange.start(error.status, headers)

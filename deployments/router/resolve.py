@@ -16,8 +16,7 @@ class Resolve:
     async def __call__(self, exchange: Exchange) -> None:
         who = exchange.principal
         assert who is not None, "authenticate comes before resolve"
-        user = exchange.document.get("user")
-        caller = Caller(exchange.id, who.key_id, user if isinstance(user, str) else None)
+        caller = Caller(exchange.id, who.key_id, exchange.user)
         route = await self._catalog.find(who.organization_id, exchange.model, caller)
         if route.kind is not ENDPOINTS[exchange.endpoint].kind:
             raise InvalidRequest(

@@ -42,11 +42,7 @@ class Settle:
                 cached_tokens=exchange.usage.cached,
                 latency_ms=(now - exchange.started) * 1000,
                 ttft_ms=None if first is None else (first - exchange.started) * 1000,
-                end_user=_text(exchange.document.get("user")),
+                end_user=None if exchange.user is None else exchange.user[:255],
                 started_at=exchange.started_at,
             )
         )
-
-
-def _text(value: object) -> str | None:
-    return value[:255] if isinstance(value, str) else None

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import time
+from typing import Any
 
 import httpx
 import openai
@@ -162,6 +163,32 @@ def test_tokens_of_a_text_and_back(product: Product) -> None:
         refused = post(path, **body)
         assert refused.status_code in (400, 404), refused.text
         assert refused.json()["error"]["param"] == param, refused.text
+
+
+def test_anthropics_client_works_unchanged(product: Product) -> None:
+    import anthropic
+
+    client = anthropic.Anthropic(base_url=product.url, api_key=product.key, max_retries=0)
+    asked: dict[str, Any] = {"model": "budgie", "messages": HELLO, "temperature": 0}
+    whole = client.messages.create(max_tokens=24, **asked)
+    text = whole.content[0].text
+    assert text == ask(product.openai(), "budgie", "Hello!")
+    assert (whole.role, whole.stop_reason) == ("assistant", "end_turn")
+    with client.messages.stream(max_tokens=24, **asked) as stream:
+        assert "".join(stream.text_stream) == text
+        last = stream.get_final_message()
+    assert last.usage.output_tokens == whole.usage.output_tokens > 1
+    del asked["temperature"]
+    counted = client.messages.count_tokens(**asked)
+    cached = whole.usage.cache_read_input_tokens or 0
+    assert counted.input_tokens == whole.usage.input_tokens + cached
+    with pytest.raises(anthropic.NotFoundError) as missing:
+        client.messages.create(max_tokens=4, **{**asked, "model": "nobody"})
+    assert "nobody" in missing.value.message
+    with pytest.raises(anthropic.BadRequestError):
+        client.messages.create(max_tokens=0, **asked)
+    with pytest.raises(anthropic.AuthenticationError):
+        client.with_options(api_key="sk-wrong").messages.create(max_tokens=4, **asked)
 
 
 def test_embeddings_keep_the_order_of_any_number_of_texts(product: Product) -> None:

@@ -114,7 +114,7 @@ class Rig:
         body: Any,
         path: str = "/v1/chat/completions",
         *,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str | None] | None = None,
         leave_after: int | None = None,
         read: int | None = None,
         receive: Receive | None = None,
@@ -124,7 +124,8 @@ class Rig:
         `leave_after` pieces the caller hangs up; after `read` pieces they take no more.
         """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        given = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        sent = {name: value for name, value in given.items() if value is not None}
         answered = Answered()
         left = asyncio.Event()
         messages = [{"type": "http.request", "body": content, "more_body": False}]

@@ -31,6 +31,8 @@ class Behaviour:
     error: dict[str, Any] | None = None
     forgetful: bool = False
     deadly: bool = False
+    script: tuple[bytes, ...] | None = None
+    """What is sent instead of the events of a stream, piece by piece, or as the whole answer."""
     fail_after: int | None = None
     """After so many tokens of a stream `error` is told instead of the first event."""
 
@@ -136,11 +138,24 @@ class FakeEngine:
             writer.transport.abort()
             raise ConnectionError
         body = json.dumps({"choices": [{"text": "x"}], "usage": self._usage()}).encode()
+        if self.behaviour.script is not None:
+            body = b"".join(self.behaviour.script)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
     async def _stream(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        if self.behaviour.script is not None:
+            for index, piece in enumerate(self.behaviour.script):
+                if index == self.behaviour.die_after:
+                    writer.transport.abort()
+                    raise ConnectionError
+                await self._pace(gone, 1)
+                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                await writer.drain()
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+            return
         if self.behaviour.error is not None and self.behaviour.fail_after is None:
             self._event(writer, {"error": self.behaviour.error})
         for index in range(self.behaviour.tokens):

@@ -76,8 +76,16 @@ def render_event(error: LorikeetError) -> bytes:
     return b"data: " + orjson.dumps(body(error)) + b"\n\n"
 
 
+def status_of(told: bytes) -> int | None:
+    """The HTTP status that an error in a stream would have had; None where it names none."""
+    try:
+        return int(orjson.loads(told)["error"]["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
 def from_engine(
-    status: int, content: bytes, prompt: str, fields: Collection[str] = ()
+    status: int, content: bytes, prompt: str = "prompt", fields: Collection[str] = ()
 ) -> LorikeetError:
     """The engine's error answer as one of ours.
 

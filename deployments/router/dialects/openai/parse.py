@@ -59,8 +59,10 @@ class ParseInference:
         exchange.model = model(body)
         self._fields.check(exchange.endpoint, body)
         exchange.stream = boolean(body, "stream")
+        user = body.get("user")
+        exchange.user = user if isinstance(user, str) else None
         if exchange.endpoint == "/v1/chat/completions":
-            _messages(body)
+            check_messages(body)
         else:
             exchange.prompts = _prompts(body)
         for field in OBJECTS:
@@ -69,8 +71,8 @@ class ParseInference:
                     f"{field} must be an object, not {kind(body[field])}.", param=field
                 )
         _bad_words(body, exchange.prompts)
-        _stops(body)
-        _salt(body)
+        check_texts(body, "stop")
+        check_salt(body)
         _at_least(body, "max_completion_tokens", 1)
         top = body.get("top_logprobs")
         if top is not None and (not isinstance(top, int) or isinstance(top, bool)):
@@ -106,7 +108,7 @@ def boolean(body: dict[str, Any], field: str) -> bool:
     raise InvalidRequest(f"{field} must be true or false, not {kind(value)}.", param=field)
 
 
-def _messages(body: dict[str, Any]) -> None:
+def check_messages(body: dict[str, Any]) -> None:
     messages = body.get("messages")
     if not isinstance(messages, list):
         given = "it is missing" if messages is None else f"given: {kind(messages)}"
@@ -157,9 +159,10 @@ def _bad_words(body: dict[str, Any], prompts: int) -> None:
     _lengths("bad_words", words, MAX_BAD_WORD)
 
 
-def _stops(body: dict[str, Any]) -> None:
-    stop = body.get("stop")
-    _lengths("stop", stop if isinstance(stop, list) else [stop], MAX_STOP)
+def check_texts(body: dict[str, Any], field: str) -> None:
+    """Of one or several texts at which an answer stops."""
+    stop = body.get(field)
+    _lengths(field, stop if isinstance(stop, list) else [stop], MAX_STOP)
 
 
 def _lengths(field: str, texts: list[Any], most: int) -> None:
@@ -170,7 +173,7 @@ def _lengths(field: str, texts: list[Any], most: int) -> None:
         )
 
 
-def _salt(body: dict[str, Any]) -> None:
+def check_salt(body: dict[str, Any]) -> None:
     salt = body.get("cache_salt")
     if salt is None:
         return

@@ -1,0 +1,56 @@
+"""Step 3 for Anthropic's `/v1/messages` and `/v1/messages/count_tokens`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.fields import Fields
+from deployments.router.dialects.openai.parse import (
+    BYTES_PER_TOKEN,
+    boolean,
+    check_messages,
+    check_salt,
+    check_texts,
+    document,
+    kind,
+    model,
+)
+from deployments.router.exchange import Exchange
+
+
+class ParseMessages:
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    async def __call__(self, exchange: Exchange) -> None:
+        exchange.document = body = document(exchange.body)
+        exchange.model = model(body)
+        self._fields.check(exchange.endpoint, body)
+        check_messages(body)
+        if exchange.endpoint != "/v1/messages":
+            return
+        exchange.stream = boolean(body, "stream")
+        exchange.user = _user(body)
+        check_texts(body, "stop_sequences")
+        check_salt(body)
+        exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
+        exchange.reserve = exchange.prompt_estimate + _bound(body)
+
+
+def _bound(body: dict[str, Any]) -> int:
+    bound = body.get("max_tokens")
+    if not isinstance(bound, int) or isinstance(bound, bool):
+        given = "it is missing" if bound is None else f"given: {kind(bound)}"
+        raise InvalidRequest(f"max_tokens must be a whole number ({given}).", param="max_tokens")
+    if bound < 1:
+        raise InvalidRequest(f"max_tokens is {bound}; it must be at least 1.", param="max_tokens")
+    return bound
+
+
+def _user(body: dict[str, Any]) -> str | None:
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict | None):
+        raise InvalidRequest(f"metadata must be an object, not {kind(metadata)}.", param="metadata")
+    user = (metadata or {}).get("user_id")
+    return user if isinstance(user, str) else None

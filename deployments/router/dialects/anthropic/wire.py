@@ -1,0 +1,106 @@
+"""Anthropic's API on the wire: its errors, and the counts in its answers and streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cluster.errors import LorikeetError
+from deployments.router.dialects.dialect import Events
+from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headers, status_of
+from deployments.router.exchange import Exchange, Usage
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""By status, as docs.anthropic.com/en/api/errors has them; there overload is 529."""
+_ERROR = b"event: error\n"
+_DELTA = b"event: content_block_delta\n"
+_START = b"event: message_start\n"
+_END = b"event: message_delta\n"
+
+
+class Anthropic:
+    def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        content = _body(error)
+        sent = {
+            "content-type": "application/json",
+            "content-length": str(len(content)),
+            **headers(error),
+        }
+        return content, [(name.encode(), value.encode()) for name, value in sent.items()]
+
+    def event(self, error: LorikeetError) -> bytes:
+        return _ERROR + b"data: " + _body(error) + b"\n\n"
+
+    def counts(self, document: dict[str, Any]) -> Usage:
+        return _counts(document.get("usage"))
+
+    def events(self, exchange: Exchange) -> Events:
+        return AnthropicEvents(exchange)
+
+    def failure(self, first: bytes) -> bytes | None:
+        return _data(first.partition(b"\n\n")[0]) if first.startswith(_ERROR) else None
+
+
+class AnthropicEvents(Events):
+    """The input's count comes with the first event, the output's with the last but one."""
+
+    def _take(self, ready: bytes) -> bytes:
+        # Stands until the count comes, which a stream that is aborted never has.
+        self._exchange.usage.completion += ready.count(_DELTA)
+        if _ERROR not in ready and _START not in ready and _END not in ready:
+            return ready
+        return b"\n\n".join(self._event(event) for event in ready.split(b"\n\n"))
+
+    def _event(self, event: bytes) -> bytes:
+        if event.startswith(_ERROR):
+            self._broken()
+            told = _data(event)
+            error = from_engine(status_of(told) or 500, told)
+            return ANTHROPIC.event(error).removesuffix(b"\n\n")
+        if event.startswith(_START):
+            begun = _counts(orjson.loads(_data(event))["message"].get("usage"))
+            if begun.prompt:
+                self._exchange.usage.prompt = begun.prompt
+        elif event.startswith(_END):
+            usage = orjson.loads(_data(event)).get("usage")
+            if usage is not None:
+                self._exchange.usage = _counts(usage)
+        return event
+
+
+def _data(event: bytes) -> bytes:
+    return event.partition(b"\ndata: ")[2]
+
+
+def _body(error: LorikeetError) -> bytes:
+    kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    told: dict[str, Any] = {"type": kind, "message": error.message[:MESSAGE_MOST]}
+    if error.param is not None:
+        told["param"] = error.param
+    return orjson.dumps({"type": "error", "error": told})
+
+
+def _counts(usage: dict[str, Any] | None) -> Usage:
+    """The input is told without what came from the cache and what went into it."""
+    if usage is None:
+        return Usage()
+    cached = usage.get("cache_read_input_tokens") or 0
+    made = usage.get("cache_creation_input_tokens") or 0
+    return Usage(
+        prompt=(usage.get("input_tokens") or 0) + cached + made,
+        completion=usage.get("output_tokens") or 0,
+        cached=cached,
+    )
+
+
+ANTHROPIC = Anthropic()
