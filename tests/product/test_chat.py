@@ -169,16 +169,16 @@ def test_anthropics_client_works_unchanged(product: Product) -> None:
     import anthropic
 
     client = anthropic.Anthropic(base_url=product.url, api_key=product.key, max_retries=0)
-    asked: dict[str, Any] = {"model": "budgie", "messages": HELLO, "temperature": 0}
-    whole = client.messages.create(max_tokens=24, **asked)
+    asked: dict[str, Any] = {"model": "budgie", "messages": HELLO}
+    greedy: dict[str, Any] = {"max_tokens": 24, "extra_body": {"temperature": 0}}
+    whole = client.messages.create(**asked, **greedy)
     text = whole.content[0].text
     assert text == ask(product.openai(), "budgie", "Hello!")
     assert (whole.role, whole.stop_reason) == ("assistant", "end_turn")
-    with client.messages.stream(max_tokens=24, **asked) as stream:
+    with client.messages.stream(**asked, **greedy) as stream:
         assert "".join(stream.text_stream) == text
         last = stream.get_final_message()
     assert last.usage.output_tokens == whole.usage.output_tokens > 1
-    del asked["temperature"]
     counted = client.messages.count_tokens(**asked)
     cached = whole.usage.cache_read_input_tokens or 0
     assert counted.input_tokens == whole.usage.input_tokens + cached
