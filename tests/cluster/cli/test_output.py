@@ -13,6 +13,8 @@ from cluster.cli import table
 
 from .conftest import Endpoint, Run, Terminal
 
+pytestmark = pytest.mark.slow  # whole commands, a process each
+
 ROOT = Path(__file__).parents[3]
 LONG = "ft:budgie:rocket:bird:" + "x" * 100
 MODEL = {"id": LONG, "object": "model", "created": 1, "owned_by": "acme", "parent": "budgie"}
