@@ -17,7 +17,7 @@ from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.adapter_name import check_name, short
 from cluster.catalog.announce import announce
 from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
-from cluster.catalog.names import claim, require_no_alias, require_no_base, served
+from cluster.catalog.names import claim, holder, require_no_alias, require_no_base, served
 from cluster.errors import Conflict, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
@@ -145,13 +145,7 @@ class AdapterRegistry:
 
     async def _live(self, organization_id: str, name: str) -> Adapter | None:
         async with self._database.begin() as session:
-            return await session.scalar(
-                select(Adapter).where(
-                    Adapter.organization_id == organization_id,
-                    Adapter.name == name,
-                    Adapter.state.not_in((AdapterState.RETIRED, AdapterState.FAILED)),
-                )
-            )
+            return await session.scalar(holder(organization_id, name))
 
     async def list(self, organization_id: str) -> Sequence[Adapter]:
         """All adapters of an organization that are not retired, oldest first."""

@@ -1,4 +1,4 @@
-"""The aliases of an organization: every change is a new version, and none is ever lost."""
+"""The aliases of an organization: every change is a version, kept as long as the alias is."""
 
 from __future__ import annotations
 

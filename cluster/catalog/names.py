@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.base_models import BaseModel, BaseModels
@@ -35,14 +35,18 @@ async def require_no_alias(session: AsyncSession, organization_id: str, name: st
         raise Conflict(f"{name!r} is the name of an alias.", param="name")
 
 
-async def require_no_adapter(session: AsyncSession, organization_id: str, name: str) -> None:
-    """Raises Conflict."""
-    query = select(Adapter.id).where(
+def holder(organization_id: str, name: str) -> Select[Adapter]:
+    """The adapter that has the name: one that is retired or has failed gave it back."""
+    return select(Adapter).where(
         Adapter.organization_id == organization_id,
         Adapter.name == name,
         Adapter.state.not_in((AdapterState.RETIRED, AdapterState.FAILED)),
     )
-    if await session.scalar(query.limit(1)) is not None:
+
+
+async def require_no_adapter(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Raises Conflict."""
+    if await session.scalar(holder(organization_id, name)) is not None:
         raise Conflict(f"{name!r} is the name of an adapter.", param="name")
 
 

@@ -17,8 +17,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import DEPLOYMENT, Embedded
+from deployments.router.dialects.openai.document import document, model
 from deployments.router.dialects.openai.errors import from_validation
-from deployments.router.dialects.openai.parse import document, model
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.presence import watch
 from deployments.router.stream import JSON

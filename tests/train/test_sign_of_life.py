@@ -52,3 +52,4 @@ def test_a_beat_that_fails_does_not_end_the_wait(tmp_path: Path, journal: Folder
     (tmp_path / "superseded").touch()
     find_no_room(journal)
     find_no_room(FolderJournal(tmp_path / "nowhere", ASSIGNMENT))
+    assert journal.lines() == []

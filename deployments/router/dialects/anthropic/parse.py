@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.document import boolean, kind
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import (
     BYTES_PER_TOKEN,
-    boolean,
     check_messages,
     check_salt,
     check_texts,
-    document,
-    kind,
-    model,
 )
+from deployments.router.dialects.openai.tokens import check_size
 from deployments.router.exchange import Exchange
 
 
@@ -24,11 +22,10 @@ class ParseMessages:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        exchange.document = body = document(exchange.body)
-        exchange.model = model(body)
-        self._fields.check(exchange.endpoint, body)
+        body = self._fields.read(exchange)
         check_messages(body)
         if exchange.endpoint != "/v1/messages":
+            check_size(len(exchange.body), "messages")
             return
         exchange.stream = boolean(body, "stream")
         exchange.user = _user(body)

@@ -8,7 +8,7 @@ import orjson
 
 from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
-from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headers, status_of
+from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headed, status_of
 from deployments.router.exchange import Exchange, Usage
 
 TYPES = {
@@ -21,7 +21,7 @@ TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-"""By status, as docs.anthropic.com/en/api/errors has them; there overload is 529."""
+"""By status, in the words of Anthropic's API; its own status for an overload is 529."""
 _ERROR = b"event: error\n"
 _DELTA = b"event: content_block_delta\n"
 _START = b"event: message_start\n"
@@ -30,13 +30,7 @@ _END = b"event: message_delta\n"
 
 class Anthropic:
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        content = _body(error)
-        sent = {
-            "content-type": "application/json",
-            "content-length": str(len(content)),
-            **headers(error),
-        }
-        return content, [(name.encode(), value.encode()) for name, value in sent.items()]
+        return headed(_body(error), error)
 
     def event(self, error: LorikeetError) -> bytes:
         return _ERROR + b"data: " + _body(error) + b"\n\n"

@@ -62,7 +62,11 @@ def headers(error: LorikeetError) -> dict[str, str]:
 
 def render(error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """The body and the headers of an answer that is this error."""
-    content = orjson.dumps(body(error))
+    return headed(orjson.dumps(body(error)), error)
+
+
+def headed(content: bytes, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The body `content`, whatever its dialect, and the headers that an error's answer has."""
     sent = {
         "content-type": "application/json",
         "content-length": str(len(content)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.document import document, model
+from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
 
 ENGINE_ONLY = frozenset(
@@ -28,8 +30,15 @@ class Fields:
         self._pool = pool
         self._known: dict[str, frozenset[str]] = {}
 
-    def check(self, endpoint: str, body: dict[str, Any]) -> None:
-        """Raises InvalidRequest that names a field which is not known."""
+    def read(self, exchange: Exchange) -> dict[str, Any]:
+        """The body and its model into the exchange. Raises InvalidRequest, also for a field that
+        is not known."""
+        exchange.document = body = document(exchange.body)
+        exchange.model = model(body)
+        self._check(exchange.endpoint, body)
+        return body
+
+    def _check(self, endpoint: str, body: dict[str, Any]) -> None:
         known = next(
             (
                 replica.fields[endpoint]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.document import boolean, kind
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.exchange import Exchange
 
@@ -33,21 +32,6 @@ BYTES_PER_TOKEN = 3
 a caller is charged who leaves before the engine's counts have come."""
 
 
-def document(body: bytes) -> dict[str, Any]:
-    """Raises InvalidRequest unless the body is a JSON object."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"The body is not valid JSON: {error.msg} at line {error.lineno}, "
-            f"column {error.colno}.",
-            code="invalid_json",
-        ) from None
-    if not isinstance(parsed, dict):
-        raise InvalidRequest(f"The body must be a JSON object, not {kind(parsed)}.")
-    return parsed
-
-
 class ParseInference:
     """Chat and text completions."""
 
@@ -55,9 +39,7 @@ class ParseInference:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        exchange.document = body = document(exchange.body)
-        exchange.model = model(body)
-        self._fields.check(exchange.endpoint, body)
+        body = self._fields.read(exchange)
         exchange.stream = boolean(body, "stream")
         user = body.get("user")
         exchange.user = user if isinstance(user, str) else None
@@ -91,21 +73,6 @@ class ParseInference:
         exchange.reserve = exchange.prompt_estimate
         if isinstance(bound, int):
             exchange.reserve += max(0, bound) * answers * exchange.prompts
-
-
-def model(body: dict[str, Any]) -> str:
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        given = "it is missing" if name is None else f"given: {kind(name)}"
-        raise InvalidRequest(f"model must be the name of a model ({given}).", param="model")
-    return name
-
-
-def boolean(body: dict[str, Any], field: str) -> bool:
-    value = body.get(field)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidRequest(f"{field} must be true or false, not {kind(value)}.", param=field)
 
 
 def check_messages(body: dict[str, Any]) -> None:
@@ -191,11 +158,3 @@ def _at_least(body: dict[str, Any], field: str, least: int) -> None:
     value = body.get(field)
     if isinstance(value, int) and value < least:
         raise InvalidRequest(f"{field} is {value}; it must be at least {least}.", param=field)
-
-
-def kind(value: object) -> str:
-    """A JSON value as callers would call it, with the value where it is short."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    name = names.get(type(value), "null" if value is None else "a number")
-    shown = orjson.dumps(value).decode()
-    return f"{name} {shown}" if value is not None and len(shown) <= 40 else name

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.document import kind
 from deployments.router.dialects.openai.fields import Fields
-from deployments.router.dialects.openai.parse import document, kind, model
 from deployments.router.exchange import Exchange
 
-MAX_CHARACTERS = 2_000_000
-"""Of a text. Longer ones would keep the engine's process from its other callers."""
+MAX_BYTES = 2_000_000
+"""Of a body that is only made into tokens: that is done in the engine's process."""
 MAX_TOKENS = 1_000_000
 
 
@@ -19,9 +19,7 @@ class ParseTokens:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        exchange.document = body = document(exchange.body)
-        exchange.model = model(body)
-        self._fields.check(exchange.endpoint, body)
+        body = self._fields.read(exchange)
         if exchange.endpoint == "/detokenize":
             _tokens(body)
         else:
@@ -31,10 +29,14 @@ class ParseTokens:
 def _text(body: dict[str, Any], size: int) -> None:
     if ("prompt" in body) == ("messages" in body):
         raise InvalidRequest("Give either prompt or messages.", param="prompt")
-    field = "prompt" if "prompt" in body else "messages"
-    if size > MAX_CHARACTERS:
+    check_size(size, "prompt" if "prompt" in body else "messages")
+
+
+def check_size(size: int, field: str) -> None:
+    """Raises InvalidRequest where a body of so many bytes is too long to be made into tokens."""
+    if size > MAX_BYTES:
         raise InvalidRequest(
-            f"{field} is too long: the body has {size} bytes, at most {MAX_CHARACTERS} are taken.",
+            f"{field} is too long: the body has {size} bytes, at most {MAX_BYTES} are taken.",
             param=field,
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deployments.router.dialects.openai.tokens import MAX_BYTES
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.fake_engine import Behaviour
 
@@ -109,6 +110,12 @@ async def test_counting_takes_no_tokens(rig: Rig) -> None:
     assert "cache_salt" not in engine.requests[0]
     (used,) = rig.meter.events
     assert (used.prompt_tokens, used.completion_tokens) == (0, 0)
+
+
+async def test_what_is_counted_has_a_bound(rig: Rig) -> None:
+    body = {"model": "budgie", "messages": [{"role": "user", "content": "a" * MAX_BYTES}]}
+    answered = await rig.post(body, COUNT)
+    assert (answered.status, answered.json["error"]["param"]) == (400, "messages")
 
 
 @pytest.mark.parametrize(

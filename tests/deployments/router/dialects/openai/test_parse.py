@@ -101,4 +101,5 @@ async def test_a_number_is_refused_by_the_name_it_was_sent_with(field: str, valu
 async def test_the_least_numbers_are_taken() -> None:
     least = {"max_completion_tokens": 1, "top_logprobs": 0}
     for fields in (least, dict.fromkeys(least)):
-        await _parse({"messages": [{"role": "user", "content": "a"}], **fields}, CHAT)
+        parsed = await _parse({"messages": [{"role": "user", "content": "a"}], **fields}, CHAT)
+        assert fields.items() <= parsed.document.items()

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
-from deployments.router.dialects.openai.tokens import MAX_CHARACTERS, MAX_TOKENS, ParseTokens
+from deployments.router.dialects.openai.tokens import MAX_BYTES, MAX_TOKENS, ParseTokens
 from deployments.router.exchange import Exchange
 
 KNOWN = {"/tokenize": frozenset({"model", "prompt", "messages"})}
@@ -47,8 +47,8 @@ async def test_it_costs_a_request_and_no_tokens(path: str, body: dict[str, Any])
     [
         ("/tokenize", {}, "prompt"),
         ("/tokenize", {"prompt": "a", "messages": []}, "prompt"),
-        ("/tokenize", {"prompt": "a" * MAX_CHARACTERS}, "prompt"),
-        ("/tokenize", {"messages": ["a" * MAX_CHARACTERS]}, "messages"),
+        ("/tokenize", {"prompt": "a" * MAX_BYTES}, "prompt"),
+        ("/tokenize", {"messages": ["a" * MAX_BYTES]}, "messages"),
         ("/tokenize", {"prompt": "a", "prompts": "b"}, "prompts"),
         ("/tokenize", {"prompt": "a", "mm_processor_kwargs": {}}, "mm_processor_kwargs"),
         ("/tokenize", {"prompt": "a", "model": 1}, "model"),
