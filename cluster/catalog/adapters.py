@@ -17,7 +17,14 @@ from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.adapter_name import check_name, short
 from cluster.catalog.announce import announce
 from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
-from cluster.catalog.names import claim, holder, require_no_alias, require_no_base, served
+from cluster.catalog.names import (
+    claim,
+    holder,
+    require_no_alias,
+    require_no_base,
+    require_no_virtual_model,
+    served,
+)
 from cluster.errors import Conflict, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
@@ -111,6 +118,7 @@ class AdapterRegistry:
                         return None
                     await claim(session, row.organization_id, row.name)
                     await require_no_alias(session, row.organization_id, row.name)
+                    await require_no_virtual_model(session, row.organization_id, row.name)
                     if fence is not None:
                         await fence(session)
                     if existing is not None:

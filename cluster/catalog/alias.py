@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Container
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Sticky(StrEnum):
-    """What always meets the same target while the weights stay as they are."""
-
-    NONE = "none"
-    KEY = "key"
-    USER = "user"
+from cluster.catalog.caller import Caller, Sticky
+from cluster.catalog.split import Target, ranked
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the request's own id, the key, and the end user that the request names."""
+class Shadow:
+    """Who gets a copy of so many of the requests; what it answers is measured and thrown away."""
 
-    request: str
-    key: str
-    user: str | None = None
-
-    def token(self, sticky: Sticky) -> str:
-        """What meets the same target again. Without an end user that is the key."""
-        if sticky is Sticky.NONE:
-            return self.request
-        if sticky is Sticky.USER and self.user is not None:
-            return f"{self.key}\0{self.user}"
-        return self.key
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
     model: str
-    weight: float
-    """Its share, relative to the others'. 0 is a target that nobody is led to."""
+    share: float
+    """Of all requests, above 0 and up to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +27,17 @@ class Alias:
     sticky: Sticky
     created: int
     """Unix time."""
+    shadow: Shadow | None = None
 
     def pick(self, caller: Caller, known: Container[str]) -> str | None:
-        """The model for `caller`, of those that are `known`; None where there is none.
+        """The model for `caller`, of those that are `known`; None where there is none."""
+        return next(iter(ranked(self.targets, known, self.id, caller.token(self.sticky))), None)
 
-        Weighted rendezvous hashing by the logarithmic method (Schindelhauer and Schomaker,
-        "Weighted Distributed Hash Tables", 2005): a change of one weight moves callers to or from
-        that target only, so that a growing canary keeps those whom it has.
-        """
-        token = caller.token(self.sticky)
-        scores = (
-            (self._score(target, token), target.model)
-            for target in self.targets
-            if target.weight > 0 and target.model in known
-        )
-        return min(scores, default=(0.0, None))[1]
-
-    def _score(self, target: Target, token: str) -> float:
-        digest = hashlib.sha256(f"{self.id}\0{target.model}\0{token}".encode()).digest()
-        # In (0, 1], evenly: exponentially distributed, with the weight as its rate.
-        even = (int.from_bytes(digest[:7]) + 1) / 2**56
-        return -math.log(even) / target.weight
+    def shadowed_by(self, caller: Caller, known: Container[str]) -> str | None:
+        """The model that gets a copy of this very request, if any does."""
+        if self.shadow is None:
+            return None
+        # Hashed like the rest: whether it is copied depends on nothing but the request's id.
+        shares = (Target(self.shadow.model, self.shadow.share), Target("", 1 - self.shadow.share))
+        chosen = ranked(shares, {self.shadow.model, ""}, f"{self.id} shadow", caller.request)[0]
+        return chosen if chosen in known else None

@@ -6,32 +6,41 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from enum import Enum
 
 from redis.asyncio import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.catalog.alias import Alias, Sticky, Target
+from cluster.catalog.alias import Alias, Shadow
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel
-from cluster.catalog.lifecycle import AdapterState
+from cluster.catalog.caller import Sticky
 from cluster.catalog.names import (
     claim,
     require_no_adapter,
     require_no_alias,
     require_no_base,
+    require_no_virtual_model,
     served,
 )
-from cluster.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
+from cluster.catalog.split import Target
+from cluster.catalog.targets import check_models, check_weights
+from cluster.errors import Conflict, InvalidRequest, NotFound
 from cluster.identifiers import new_id
 from cluster.store.page import Order, Page, fetch_page
-from cluster.store.schema import Adapter, AliasRow, AliasVersion
+from cluster.store.schema import AliasRow, AliasVersion
 from cluster.store.sql import Database
 
-MAX_TARGETS = 16
 MAX_LIST = 100
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 """Without `/`: it stands in paths with more behind it."""
+
+
+class As(Enum):
+    """What a change does not name stays as it was."""
+
+    BEFORE = "before"
 
 
 class Aliases:
@@ -48,6 +57,7 @@ class Aliases:
         name: str,
         targets: Sequence[Target],
         sticky: Sticky = Sticky.NONE,
+        shadow: Shadow | None = None,
     ) -> Alias:
         """Raises InvalidRequest for a name or targets that can't be, ModelNotFound for a target
         that nobody serves, and Conflict where a model, an adapter or an alias has the name."""
@@ -63,13 +73,14 @@ class Aliases:
             await claim(session, organization_id, name)
             await require_no_alias(session, organization_id, name)
             await require_no_adapter(session, organization_id, name)
-            await _check(session, organization_id, targets, bases)
+            await require_no_virtual_model(session, organization_id, name)
+            await _check(session, organization_id, targets, shadow, bases)
             row = AliasRow(
                 id=new_id("alias-"), organization_id=organization_id, name=name, version=0
             )
             session.add(row)
             await session.flush()
-            version = _add(session, row, key_id, _plain(targets), sticky)
+            version = _add(session, row, key_id, _plain(targets), sticky, _shadow(shadow))
         await announce(self._redis)
         return compose(row, version)
 
@@ -79,11 +90,12 @@ class Aliases:
         key_id: str,
         name: str,
         targets: Sequence[Target],
-        sticky: Sticky | None = None,
+        sticky: Sticky | As = As.BEFORE,
+        shadow: Shadow | As | None = As.BEFORE,
         *,
         version: int | None = None,
     ) -> Alias:
-        """Let `name` stand for `targets` from now on. `sticky`: as it was, unless given.
+        """Let `name` stand for `targets` from now on.
 
         Raises Conflict where `version` is given and another one holds meanwhile, NotFound for a
         name that is no alias, and for targets what `create` raises.
@@ -96,8 +108,11 @@ class Aliases:
                 raise Conflict(
                     f"{name!r} is at version {row.version} by now, not {version}.", param="version"
                 )
-            await _check(session, organization_id, targets, bases)
-            made = _add(session, row, key_id, _plain(targets), sticky or Sticky(present.sticky))
+            before = compose(row, present)
+            sticky = before.sticky if isinstance(sticky, As) else sticky
+            shadow = before.shadow if isinstance(shadow, As) else shadow
+            await _check(session, organization_id, targets, shadow, bases)
+            made = _add(session, row, key_id, _plain(targets), sticky, _shadow(shadow))
         await announce(self._redis)
         return compose(row, made)
 
@@ -120,9 +135,10 @@ class Aliases:
             old = await session.get(AliasVersion, (row.id, to))
             if old is None:
                 raise NotFound(f"{name!r} has no version {to}.", param="version")
-            await _check(session, organization_id, _targets(old), bases)
+            once = compose(row, old)
+            await _check(session, organization_id, once.targets, once.shadow, bases)
             restores = old.restores or old.version
-            made = _add(session, row, key_id, old.targets, Sticky(old.sticky), restores)
+            made = _add(session, row, key_id, old.targets, once.sticky, old.shadow, restores)
         await announce(self._redis)
         return compose(row, made)
 
@@ -180,37 +196,20 @@ async def _check(
     session: AsyncSession,
     organization_id: str,
     targets: Sequence[Target],
+    shadow: Shadow | None,
     bases: Mapping[str, BaseModel],
 ) -> None:
-    """Raises where `targets` can't be what a name stands for."""
-    models = [target.model for target in targets]
-    if not 1 <= len(models) <= MAX_TARGETS:
-        raise InvalidRequest(
-            f"targets has {len(models)} members; allowed are 1 to {MAX_TARGETS}.", param="targets"
-        )
-    if len(set(models)) < len(models):
-        raise InvalidRequest("targets names a model twice.", param="targets")
-    if not any(target.weight > 0 for target in targets):
-        raise InvalidRequest("One of the targets must have a weight above 0.", param="targets")
-    rows = await session.execute(
-        select(Adapter.name, Adapter.base_model).where(
-            Adapter.organization_id == organization_id,
-            Adapter.name.in_(models),
-            Adapter.state == AdapterState.PUBLISHED,
-        )
-    )
-    adapters = {row.name: row.base_model for row in rows}
-    kinds = set()
-    for index, name in enumerate(models):
-        base = bases.get(adapters.get(name, name))
-        if base is None:
-            raise ModelNotFound(name, param=f"targets[{index}].model")
-        kinds.add(base.kind)
-    if len(kinds) > 1:
-        raise InvalidRequest(
-            "targets mixes models of different kinds, which answer different endpoints.",
-            param="targets",
-        )
+    """Raises where these can't be what a name stands for."""
+    check_weights(targets)
+    models = {f"targets[{index}].model": target.model for index, target in enumerate(targets)}
+    if shadow is not None:
+        models["shadow.model"] = shadow.model
+        if not 0 < shadow.share <= 1:
+            raise InvalidRequest(
+                f"shadow.share is {shadow.share:g}; it must be above 0 and at most 1.",
+                param="shadow.share",
+            )
+    await check_models(session, organization_id, models, bases)
 
 
 def _add(
@@ -219,11 +218,12 @@ def _add(
     key_id: str,
     targets: list[dict[str, object]],
     sticky: Sticky,
+    shadow: dict[str, object] | None,
     restores: int | None = None,
 ) -> AliasVersion:
     row.version += 1
     version = AliasVersion(
-        alias_id=row.id, version=row.version, targets=targets, sticky=sticky.value,
+        alias_id=row.id, version=row.version, targets=targets, sticky=sticky.value, shadow=shadow,
         restores=restores, key_id=key_id,
     )  # fmt: skip
     session.add(version)
@@ -234,8 +234,8 @@ def _plain(targets: Sequence[Target]) -> list[dict[str, object]]:
     return [asdict(target) for target in targets]
 
 
-def _targets(version: AliasVersion) -> tuple[Target, ...]:
-    return tuple(Target(**target) for target in version.targets)
+def _shadow(shadow: Shadow | None) -> dict[str, object] | None:
+    return None if shadow is None else asdict(shadow)
 
 
 async def present_aliases(session: AsyncSession) -> list[tuple[str, Alias]]:
@@ -255,6 +255,11 @@ def compose(row: AliasRow, version: AliasVersion) -> Alias:
     """The alias of two rows."""
     created: datetime = row.created_at
     return Alias(
-        id=row.id, name=row.name, version=version.version, targets=_targets(version),
-        sticky=Sticky(version.sticky), created=int(created.timestamp()),
-    )  # fmt: skip
+        id=row.id,
+        name=row.name,
+        version=version.version,
+        targets=tuple(Target(**target) for target in version.targets),
+        sticky=Sticky(version.sticky),
+        created=int(created.timestamp()),
+        shadow=None if version.shadow is None else Shadow(**version.shadow),
+    )

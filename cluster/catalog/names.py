@@ -1,4 +1,4 @@
-"""A name is one thing's: a base model's, an adapter's or an alias's."""
+"""A name is one thing's: a base model's, an adapter's, an alias's or a virtual model's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.base_models import BaseModel, BaseModels
 from cluster.catalog.lifecycle import AdapterState
 from cluster.errors import Conflict
-from cluster.store.schema import Adapter, AliasRow
+from cluster.store.schema import Adapter, AliasRow, VirtualModelRow
 from cluster.store.sql import Database, take_turns
 
 
@@ -33,6 +33,15 @@ async def require_no_alias(session: AsyncSession, organization_id: str, name: st
     )
     if await session.scalar(query) is not None:
         raise Conflict(f"{name!r} is the name of an alias.", param="name")
+
+
+async def require_no_virtual_model(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Raises Conflict, whichever project's it is."""
+    query = select(VirtualModelRow.id).where(
+        VirtualModelRow.organization_id == organization_id, VirtualModelRow.name == name
+    )
+    if await session.scalar(query.limit(1)) is not None:
+        raise Conflict(f"{name!r} is the name of a virtual model.", param="name")
 
 
 def holder(organization_id: str, name: str) -> Select[Adapter]:

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import typer
 
-from cluster.catalog.alias import Sticky, Target
+from cluster.catalog.caller import Sticky
+from cluster.catalog.split import Target
 from cluster.cli.command import command, line
 from cluster.cli.connection import Answer, Connection, RequestFailed
 from cluster.cli.table import Row, moment, table

@@ -174,9 +174,35 @@ class AliasVersion(Row):
     sticky: Mapped[str]
     restores: Mapped[int | None]
     """The version that this one brought back."""
+    shadow: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Who gets a copy of what share of the requests."""
     key_id: Mapped[str]
     """Who made it."""
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class VirtualModelRow(Row):
+    """A project's own name for models, with a system prompt and parameters."""
+
+    __tablename__ = "virtual_models"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    version: Mapped[int]
+    strategy: Mapped[str]
+    targets: Mapped[list[dict[str, Any]]]
+    defaults: Mapped[dict[str, Any]]
+    """Parameters that hold where a request says nothing."""
+    fixed: Mapped[dict[str, Any]]
+    """Parameters that hold whatever a request says."""
+    system_prompt: Mapped[str | None] = mapped_column(Text)
+    patience: Mapped[float | None] = mapped_column(Float)
+    """Seconds until the first token, after which the next target is asked."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    __table_args__ = (Index("virtual_models_name", "project_id", "name", unique=True),)
 
 
 class File(Row):
@@ -295,4 +321,6 @@ class UsageEvent(Row):
     latency_ms: Mapped[float] = mapped_column(Float)
     ttft_ms: Mapped[float | None] = mapped_column(Float)
     end_user: Mapped[str | None]
+    shadow_of: Mapped[str | None]
+    """The request that this one is a copy of."""
     started_at: Mapped[datetime] = mapped_column(index=True)

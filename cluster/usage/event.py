@@ -37,6 +37,7 @@ class UsageEvent:
     latency_ms: float
     ttft_ms: float | None = None
     end_user: str | None = None
+    shadow_of: str | None = None
     started_at: datetime
 
     def to_json(self) -> str:

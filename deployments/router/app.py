@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.route import Route
+from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -33,7 +35,6 @@ from cluster.tenancy.plans import Plans
 from cluster.usage.meter import Meter
 from deployments.platform import Platform, open_platform
 from deployments.router import health
-from deployments.router.address import Address
 from deployments.router.admit import Admit
 from deployments.router.authenticate import Authenticate
 from deployments.router.dialects.anthropic.parse import ParseMessages
@@ -47,23 +48,27 @@ from deployments.router.dialects.openai import (
     limits,
     models,
     usage,
+    virtual_models,
 )
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dialects.openai.tokens import ParseTokens
 from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
+from deployments.router.engines import Engines
 from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
 from deployments.router.gate import Gate
+from deployments.router.name import Name
 from deployments.router.openapi import describe
-from deployments.router.pipeline import Pipeline
+from deployments.router.pipeline import Pipeline, Step
 from deployments.router.read import Read
 from deployments.router.replicas import ReplicaPool
 from deployments.router.resolve import Resolve
 from deployments.router.serve_view import ServeView
 from deployments.router.services import Services
 from deployments.router.settle import Settle
+from deployments.router.shadow import Shadow
 from deployments.router.stream import Stream
 from deployments.router.upstream import Upstreams
 from deployments.scale import Scale, Strict
@@ -90,21 +95,21 @@ def pipelines(
 ) -> dict[str, Pipeline]:
     """The steps of each inference endpoint, in order."""
     settings = platform.settings
-    enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
-    resolve, admit = Resolve(catalog), Admit(admission)
-    settle = Settle(admission, meter)
-    dispatch = Dispatch(pool, Upstreams(), settings)
-    stream = Stream()
     limit = settings.request_timeout
-    fields, address = Fields(pool), Address()
-    generate, tokens, messages = (
-        Pipeline(
-            [enter, who, read, parse, resolve, admit, address, dispatch, stream], settle, limit
-        )
-        for parse in (ParseInference(fields), ParseTokens(fields), ParseMessages(fields))
-    )
-    answer = Embed(ask_embedder, pool.present)
-    embed = Pipeline([enter, who, read, ParseEmbedding(), resolve, admit, answer], settle, limit)
+    fields = Fields(pool)
+    enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
+    name, resolve = Name(), Resolve(catalog, fields)
+    admit, settle = Admit(admission), Settle(admission, meter)
+    dispatch, stream = Dispatch({Route: Engines(pool, Upstreams(), settings)}), Stream()
+    shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
+
+    def pipeline(parse: Step, *answer: Step) -> Pipeline:
+        return Pipeline([enter, who, read, name, resolve, parse, admit, *answer], settle, limit)
+
+    generate = pipeline(ParseInference(fields), dispatch, shadow, stream)
+    tokens = pipeline(ParseTokens(fields), dispatch, stream)
+    messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
+    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present))
     return {
         "/v1/chat/completions": generate,
         "/v1/completions": generate,
@@ -161,6 +166,7 @@ class Ingress:
             authenticator=authenticator,
             catalog=catalog,
             aliases=Aliases(platform.database, platform.redis),
+            virtual_models=VirtualModels(platform.database, platform.redis),
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),
@@ -209,7 +215,17 @@ def management(lifespan: Any) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for module in (models, adapters, aliases, keys, limits, usage, files, fine_tuning):
+    for module in (
+        models,
+        adapters,
+        aliases,
+        virtual_models,
+        keys,
+        limits,
+        usage,
+        files,
+        fine_tuning,
+    ):
         app.include_router(module.router)
     app.include_router(health.router)
     describe(app)

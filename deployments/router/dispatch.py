@@ -1,135 +1,56 @@
-"""Step 6: the request goes to a replica, and to another one if that fails before its first byte."""
+"""Step 7: the request goes to the first who can answer it."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from contextlib import ExitStack
+from collections.abc import Mapping
 
-import orjson
-
-from cluster.errors import InvalidRequest, LorikeetError, Unavailable
-from cluster.settings import Settings
-from deployments.router.dialects.openai.errors import from_engine, status_of
-from deployments.router.endpoint import ENDPOINTS
-from deployments.router.exchange import Exchange
+from cluster.catalog.route import Destination
+from cluster.errors import LorikeetError, TimedOut
+from deployments.router.answer import Answer, Sender
+from deployments.router.exchange import Exchange, Usage
 from deployments.router.presence import watch
-from deployments.router.replicas import ReplicaPool
-from deployments.router.upstream import Answer, ConnectionLost, Upstreams
-
-RETRY_PAUSE = 0.02
-"""Seconds before the first retry, with jitter; doubled for each further one."""
-FAULTS = frozenset({500, 502, 503})
-"""What an engine answers that can't serve anybody. A 4xx is the caller's, and final."""
 
 
 class Dispatch:
-    def __init__(self, pool: ReplicaPool, upstreams: Upstreams, settings: Settings) -> None:
-        self._pool = pool
-        self._upstreams = upstreams
-        self._retries = settings.first_token_retries
-        self._token = settings.token().encode()
+    def __init__(self, senders: Mapping[type[Destination], Sender]) -> None:
+        self._senders = senders
 
     async def __call__(self, exchange: Exchange) -> None:
-        route = exchange.route
-        assert route is not None, "resolve comes before dispatch"
-        try:
-            body = orjson.dumps(exchange.document)
-        except orjson.JSONEncodeError as error:  # it reads more levels than it writes
-            raise InvalidRequest("The body is nested too deeply.") from error
-        headers = (
-            # Ours, not the caller's: the engine takes two requests of one id for one.
-            b"content-type: application/json\r\nx-request-id: %b\r\nx-lorikeet-token: %b\r\n"
-            % (exchange.id.encode(), self._token)
-        )
+        plan = exchange.plan
+        assert plan is not None, "resolve comes before dispatch"
         watch(exchange)
-        passed: dict[str, float] = {}
-        told: LorikeetError | None = None
-        failures = 0
-        unheard_until = deadline = time.monotonic() + self._pool.wait
-        while failures <= self._retries:
+        *others, last = plan.candidates
+        first_error: LorikeetError | None = None
+        for candidate in others:
+            exchange.route = candidate
             try:
-                replica = await self._pool.pick(
-                    route.base.name, route.engine_model, passed, deadline
-                )
-            except Unavailable as error:
-                raise told or error from None
-            address = self._pool.address(replica)
-            assert address is not None, "a picked replica can be reached"
-            with ExitStack() as attempt:
-                attempt.callback(self._pool.take(replica))
-                # From here the engine works for the caller, who may leave before its counts come.
-                most = exchange.prompts * route.base.context_length
-                exchange.usage.prompt = min(exchange.prompt_estimate, most)
-                try:
-                    answer = await self._ask(address, exchange, headers, body, attempt)
-                    fault = await _fault(answer, exchange)
-                    if fault is None:
-                        exchange.cleanup.append(attempt.pop_all().close)
-                        exchange.answer = answer
-                        return
-                    told = fault
-                    # It may be the request that ends engines: it gets one more, not all of them.
-                    failures = max(failures + 1, self._retries)
-                    # An answer is at hand: others are tried, but nobody is waited for.
-                    deadline = time.monotonic()
-                except ConnectionLost:
-                    failures += 1
-                    if told is None:
-                        deadline = time.monotonic() + self._pool.wait
-                except OSError as error:
-                    # Nobody heard the request, so it may be sent anew, for as long as one waits.
-                    if time.monotonic() >= unheard_until:
-                        exchange.usage.prompt = 0
-                        raise told or Unavailable(
-                            f"No replica of {route.base.name!r} can be reached.", retry_after=5.0
-                        ) from error
-            exchange.usage.prompt = 0
-            passed[replica.id] = self._pool.suspect(replica)
-            self._upstreams.forget(address)
-            await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
-        raise told or Unavailable(
-            f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0
-        )
-
-    async def _ask(
-        self, address: str, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack
-    ) -> Answer:
-        """Send the request and take the first bytes. `attempt` gives the connections back."""
-        fresh = False
-        while True:
-            try:
-                answer = await self._upstreams.post(
-                    address, exchange.endpoint, headers, body, fresh=fresh
-                )
-            except OSError as error:
-                if not fresh:
+                exchange.answer = await self._soon(exchange, plan.patience)
+                return
+            except LorikeetError as error:
+                if not elsewhere(error):
                     raise
-                # It heard the request on the connection that broke, and may have died of it.
-                raise ConnectionLost from error
-            attempt.callback(answer.close)
-            try:
-                exchange.first = await answer.read()
-            except ConnectionLost:
-                if not answer.stale:
-                    raise
-                # It broke while it lay idle, which says nothing of the replica but something of
-                # the other connections that lie idle.
-                self._upstreams.forget(address)
-                fresh = True
-            else:
-                return answer
+                first_error = first_error or error
+                exchange.usage, exchange.first = Usage(), b""
+        exchange.route = last
+        try:
+            exchange.answer = await self._senders[type(last)].send(exchange)
+        except LorikeetError as error:
+            # What kept the first from answering is what the caller can do something about.
+            raise (first_error if first_error and elsewhere(error) else error) from error
+
+    async def _soon(self, exchange: Exchange, patience: float | None) -> Answer:
+        """Ask one that has others behind it."""
+        assert exchange.route is not None, "a candidate is chosen"
+        try:
+            async with asyncio.timeout(patience):
+                return await self._senders[type(exchange.route)].send(exchange)
+        except TimeoutError:
+            raise TimedOut(
+                f"{exchange.route.name!r} sent no token within {patience:g} s."
+            ) from None
 
 
-async def _fault(answer: Answer, exchange: Exchange) -> LorikeetError | None:
-    """The error, where the answer is that the engine can't serve."""
-    endpoint, status = ENDPOINTS[exchange.endpoint], answer.status
-    told = endpoint.dialect.failure(exchange.first)
-    if status in FAULTS:
-        told = exchange.first + await answer.read_all()
-    elif told is not None:  # a stream whose engine died before its first token
-        status = status_of(told) or status
-    if told is None or status not in FAULTS:
-        return None
-    return from_engine(status, told, endpoint.input, exchange.document.keys())
+def elsewhere(error: LorikeetError) -> bool:
+    """Whether another destination may answer what this one did not."""
+    return error.status == 429 or error.status >= 500

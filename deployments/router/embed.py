@@ -15,9 +15,9 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from cluster.catalog.route import Route
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import DEPLOYMENT, Embedded
-from deployments.router.dialects.openai.document import document, model
 from deployments.router.dialects.openai.errors import from_validation
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.presence import watch
@@ -73,10 +73,7 @@ class EmbeddingRequest(BaseModel):
 
 class ParseEmbedding:
     async def __call__(self, exchange: Exchange) -> None:
-        exchange.document = body = document(exchange.body)
-        exchange.model = model(body)
-        exchange.embedding = request = parse(body)
-        exchange.user = request.user
+        exchange.embedding = request = parse(exchange.document)
         exchange.reserve = sum(
             len(text) // 3 if isinstance(text, str) else len(text) for text in request.texts
         )
@@ -111,7 +108,7 @@ class Embed:
     async def __call__(self, exchange: Exchange) -> None:
         request, route = exchange.embedding, exchange.route
         assert request is not None, "parse comes before embed"
-        assert route is not None, "resolve comes before embed"
+        assert isinstance(route, Route), "resolve finds a model that embeds"
         texts = request.texts
         size = route.base.hidden_size
         if request.dimensions not in (None, size):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.catalog.base_models import ModelKind
+from deployments.router.dialects.anthropic.instruct import instruct_messages
 from deployments.router.dialects.anthropic.wire import ANTHROPIC
 from deployments.router.dialects.dialect import Dialect
+from deployments.router.dialects.openai.instruct import instruct_chat
 from deployments.router.dialects.openai.wire import OPENAI
 
 
@@ -19,14 +23,22 @@ class Endpoint:
     """The field of the body that errors about the length of the input name."""
     generates: bool = False
     """Whether an engine makes tokens for it."""
+    instruct: Callable[[dict[str, Any], str], None] | None = None
+    """Puts a system prompt into the body; None where it has no place for one."""
 
 
 ENDPOINTS = {
-    "/v1/chat/completions": Endpoint(ModelKind.LLM, OPENAI, "messages", generates=True),
+    "/v1/chat/completions": Endpoint(
+        ModelKind.LLM, OPENAI, "messages", generates=True, instruct=instruct_chat
+    ),
     "/v1/completions": Endpoint(ModelKind.LLM, OPENAI, "prompt", generates=True),
     "/v1/embeddings": Endpoint(ModelKind.EMBEDDING, OPENAI, "input"),
-    "/tokenize": Endpoint(ModelKind.LLM, OPENAI, "prompt"),
+    "/tokenize": Endpoint(ModelKind.LLM, OPENAI, "prompt", instruct=instruct_chat),
     "/detokenize": Endpoint(ModelKind.LLM, OPENAI, "tokens"),
-    "/v1/messages": Endpoint(ModelKind.LLM, ANTHROPIC, "messages", generates=True),
-    "/v1/messages/count_tokens": Endpoint(ModelKind.LLM, ANTHROPIC, "messages"),
+    "/v1/messages": Endpoint(
+        ModelKind.LLM, ANTHROPIC, "messages", generates=True, instruct=instruct_messages
+    ),
+    "/v1/messages/count_tokens": Endpoint(
+        ModelKind.LLM, ANTHROPIC, "messages", instruct=instruct_messages
+    ),
 }

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
-from cluster.catalog.catalog import Route
+from cluster.catalog.route import Destination, Plan
 from cluster.tenancy.admission import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
 
 if TYPE_CHECKING:
+    from deployments.router.answer import Answer
     from deployments.router.embed import EmbeddingRequest
-    from deployments.router.upstream import Answer
 
 
 @dataclass(slots=True)
@@ -57,12 +57,17 @@ class Exchange:
     principal: Principal | None = None
     # read
     body: bytes = b""
-    # parse
+    # name
     document: dict[str, Any] = field(default_factory=dict)
-    embedding: EmbeddingRequest | None = None
     model: str = ""
     user: str | None = None
     """The caller's own end user, as the request names them."""
+    # resolve
+    plan: Plan | None = None
+    route: Destination | None = None
+    """Who is asked: of the plan's candidates the first, until dispatch goes to another."""
+    # parse
+    embedding: EmbeddingRequest | None = None
     stream: bool = False
     usage_wanted: bool = False
     prompts: int = 1
@@ -70,8 +75,6 @@ class Exchange:
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0
     """Tokens to hold for the request until its true count is known."""
-    # resolve
-    route: Route | None = None
     # admit
     lease: Lease | None = None
     # dispatch
@@ -88,6 +91,9 @@ class Exchange:
     error_code: str | None = None
     first_token_at: float | None = None
     usage: Usage = field(default_factory=Usage)
+    # shadow
+    shadow_of: str | None = None
+    """The request that this one is a copy of."""
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and the headers."""

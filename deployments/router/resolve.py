@@ -1,28 +1,61 @@
-"""Step 4: which model the name means, and what its engine calls it."""
+"""Step 4: which models the name stands for, and what a virtual model adds to the body."""
 
 from __future__ import annotations
 
-from cluster.catalog.alias import Caller
+from dataclasses import replace
+
+from cluster.catalog.caller import Caller
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.preset import Preset
+from cluster.catalog.route import Plan
 from cluster.errors import InvalidRequest
+from deployments.router.dialects.openai.fields import Fields
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 
 
 class Resolve:
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, fields: Fields) -> None:
         self._catalog = catalog
+        self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
         who = exchange.principal
         assert who is not None, "authenticate comes before resolve"
-        caller = Caller(exchange.id, who.key_id, exchange.user)
-        route = await self._catalog.find(who.organization_id, exchange.model, caller)
-        if route.kind is not ENDPOINTS[exchange.endpoint].kind:
+        caller = Caller(exchange.id, who.key_id, exchange.user, who.project_id)
+        plan = await self._catalog.find(who.organization_id, exchange.model, caller)
+        exchange.plan = plan = _answering(exchange, plan)
+        exchange.route = plan.candidates[0]
+        if plan.preset is not None:
+            self._apply(exchange, plan.preset)
+
+    def _apply(self, exchange: Exchange, preset: Preset) -> None:
+        known = self._fields.known(exchange.endpoint) or frozenset()
+        exchange.document = body = preset.parameters(exchange.document, known)
+        if preset.system_prompt is None:
+            return
+        endpoint = ENDPOINTS[exchange.endpoint]
+        if endpoint.instruct is not None:
+            endpoint.instruct(body, preset.system_prompt)
+        elif endpoint.generates:
             raise InvalidRequest(
-                f"{exchange.model!r} is of kind {route.kind.value!r} and does not answer "
-                f"{exchange.endpoint}.",
+                f"{exchange.model!r} has a system prompt, which {exchange.endpoint} does not take.",
                 param="model",
                 code="unsupported_endpoint",
             )
-        exchange.route = route
+
+
+def _answering(exchange: Exchange, plan: Plan) -> Plan:
+    """The plan with those candidates that answer this endpoint."""
+    kind = ENDPOINTS[exchange.endpoint].kind
+    if all(candidate.kind is kind for candidate in plan.candidates):
+        return plan
+    able = tuple(candidate for candidate in plan.candidates if candidate.kind is kind)
+    if not able:
+        raise InvalidRequest(
+            f"{exchange.model!r} is of kind {plan.candidates[0].kind.value!r} and does not answer "
+            f"{exchange.endpoint}.",
+            param="model",
+            code="unsupported_endpoint",
+        )
+    return replace(plan, candidates=able)

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
 from cluster.tenancy.authenticate import Authenticator
@@ -26,6 +27,7 @@ class Services:
     authenticator: Authenticator
     catalog: Catalog
     aliases: Aliases
+    virtual_models: VirtualModels
     pool: ReplicaPool
     files: Files
     jobs: Jobs

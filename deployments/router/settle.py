@@ -32,7 +32,7 @@ class Settle:
                 endpoint=exchange.endpoint,
                 # What a caller merely wrote would become a model of their usage.
                 model="" if route is None else exchange.model[:255],
-                base_model=None if route is None else route.base.name,
+                base_model=None if route is None else route.base_name,
                 adapter_digest=None if route is None else route.digest,
                 stream=exchange.stream,
                 status=exchange.status,
@@ -43,6 +43,7 @@ class Settle:
                 latency_ms=(now - exchange.started) * 1000,
                 ttft_ms=None if first is None else (first - exchange.started) * 1000,
                 end_user=None if exchange.user is None else exchange.user[:255],
+                shadow_of=exchange.shadow_of,
                 started_at=exchange.started_at,
             )
         )

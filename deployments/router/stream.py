@@ -7,10 +7,10 @@ import time
 import orjson
 
 from cluster.errors import Unavailable
+from deployments.router.answer import ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.upstream import ConnectionLost
 
 JSON = (b"content-type", b"application/json")
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]

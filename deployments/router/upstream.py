@@ -15,6 +15,8 @@ from typing import cast
 
 import httptools
 
+from deployments.router.answer import ConnectionLost
+
 WINDOW = 0.008
 """Seconds for which the pieces of a stream are joined, after the first one."""
 CONNECT = 3.0
@@ -27,15 +29,11 @@ HIGH_WATER = 1 << 20
 """Bytes waiting for a slow caller at which the engine's socket is read no more."""
 
 
-class ConnectionLost(Exception):
-    """The engine's connection broke before the response was whole."""
-
-
-class Answer(asyncio.Protocol):
+class EngineAnswer(asyncio.Protocol):
     """One connection and the response on it. Reused for request after request."""
 
     def __init__(
-        self, release: Callable[[Answer], None], discard: Callable[[Answer], None]
+        self, release: Callable[[EngineAnswer], None], discard: Callable[[EngineAnswer], None]
     ) -> None:
         """`release` takes a connection that can be used again, `discard` one that has broken."""
         self._release = release
@@ -171,11 +169,11 @@ class Upstreams:
     """Connections by address. An address is a unix socket's path or `host:port`."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[Answer]] = defaultdict(list)
+        self._idle: dict[str, list[EngineAnswer]] = defaultdict(list)
 
     async def post(
         self, address: str, path: str, headers: bytes, body: bytes, *, fresh: bool = False
-    ) -> Answer:
+    ) -> EngineAnswer:
         """Send a request, where `fresh` on a new connection; its status is known after a `read`.
 
         Raises OSError where nobody listens: then nothing was sent.
@@ -195,12 +193,12 @@ class Upstreams:
         answer.write(head, body)
         return answer
 
-    async def _connect(self, address: str) -> Answer:
+    async def _connect(self, address: str) -> EngineAnswer:
         loop = asyncio.get_running_loop()
 
-        def protocol() -> Answer:
+        def protocol() -> EngineAnswer:
             # Looked up when it is released: by then the address may have been forgotten.
-            return Answer(
+            return EngineAnswer(
                 lambda answer: self._idle[address].append(answer),
                 lambda answer: self._discard(address, answer),
             )
@@ -214,7 +212,7 @@ class Upstreams:
                 _notice_loss(transport.get_extra_info("socket"))
         return answer
 
-    def _discard(self, address: str, answer: Answer) -> None:
+    def _discard(self, address: str, answer: EngineAnswer) -> None:
         """A replica that stops closes its connections: none is kept for an address that is gone."""
         idle = self._idle.get(address, [])
         if answer in idle:

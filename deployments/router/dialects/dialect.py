@@ -39,6 +39,9 @@ class Events(ABC):
 
 
 class Dialect(Protocol):
+    def user(self, document: dict[str, Any]) -> str | None:
+        """The caller's own end user, as the body names them."""
+
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """The body and the headers of an answer that is this error."""
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.catalog.alias import Alias, Caller, Sticky, Target
+from cluster.catalog.alias import Alias
+from cluster.catalog.caller import Caller, Sticky
+from cluster.catalog.split import Target
 
 CALLERS = [Caller(f"req_{number}", "key") for number in range(4000)]
 

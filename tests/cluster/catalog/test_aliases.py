@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from cluster.catalog.adapters import AdapterRegistry
-from cluster.catalog.alias import Caller, Sticky, Target
-from cluster.catalog.aliases import MAX_TARGETS, Aliases
+from cluster.catalog.aliases import Aliases
 from cluster.catalog.base_models import BaseModels, ModelKind
+from cluster.catalog.caller import Caller, Sticky
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.split import Target
+from cluster.catalog.targets import MAX_TARGETS
 from cluster.errors import Conflict, InvalidRequest, LorikeetError, ModelNotFound, NotFound
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
@@ -185,8 +187,8 @@ async def test_the_catalogue_leads_to_a_target(shop: Shop) -> None:
     org, catalog = shop.organization, shop.catalog
     await catalog.refresh()
     await shop.aliases.create(org, "k", "bot", [Target("new", 1)])
-    assert (await catalog.find(org, "bot", CALLER)).name == "new", "without a refresh"
-    assert [line.id for line in catalog.listings(org)] == ["budgie", "minilm", "new", "bot"]
+    assert (await catalog.find(org, "bot", CALLER)).candidates[0].name == "new", "without a refresh"
+    assert [line.id for line in catalog.listings(org, "project")] == ["budgie", "minilm", "new", "bot"]
     with pytest.raises(ModelNotFound):
         await catalog.find("org-other", "bot", CALLER)
     await shop.aliases.remove(org, "bot")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from cluster.catalog.alias import Caller
 from cluster.catalog.base_models import BaseModels
+from cluster.catalog.caller import Caller
 from cluster.catalog.catalog import Catalog
 from cluster.errors import ModelNotFound, Unavailable
 from cluster.settings import Settings
@@ -46,7 +46,7 @@ async def test_an_adapter_answers_from_the_moment_that_it_is_published(
         await catalog.find(tenant.organization_id, "bot", CALLER)
     async with database.begin() as session:
         await session.execute(update(Adapter).values(state="published"))
-    assert (await catalog.find(tenant.organization_id, "bot", CALLER)).name == "bot"
+    assert (await catalog.find(tenant.organization_id, "bot", CALLER)).candidates[0].name == "bot"
     with pytest.raises(ModelNotFound):
         await catalog.find("org-other", "bot", CALLER)
 
@@ -61,6 +61,8 @@ async def test_without_sql_an_unknown_name_is_unknown(
         raise Unavailable("The database does not answer.")
 
     monkeypatch.setattr(database, "begin", away)
-    assert (await catalog.find(tenant.organization_id, BASE.name, CALLER)).name == BASE.name
+    assert (await catalog.find(tenant.organization_id, BASE.name, CALLER)).candidates[
+        0
+    ].name == BASE.name
     with pytest.raises(ModelNotFound):
         await catalog.find(tenant.organization_id, "bot", CALLER)

@@ -94,10 +94,10 @@ async def test_an_adapter_is_published_once_every_replica_holds_it(
     assert await shop.publisher.step()
     assert await shop.state(adapter) == (AdapterState.PUBLISHED, 2, 2)
     await shop.catalog.refresh()
-    route = shop.catalog.resolve(shop.organization, "bot")
+    (route,) = shop.catalog.resolve(shop.organization, "bot").candidates
     assert route.engine_model == f"bot@{adapter.digest[:32]}"
     assert public_name(route.engine_model) == "bot"
-    assert shop.catalog.resolve(shop.organization, route.engine_model) == route
+    assert shop.catalog.resolve(shop.organization, route.engine_model).candidates == (route,)
     assert not await shop.publisher.step(), "nothing more to do"
 
 
@@ -247,8 +247,8 @@ async def test_another_organization_sees_nothing(shop: Shop, make_adapter: Adapt
     await shop.publisher.step()
     await shop.catalog.refresh()
     foreign = other.organization.id
-    assert [line.id for line in shop.catalog.listings(foreign)] == ["budgie"]
-    assert [line.id for line in shop.catalog.listings(shop.organization)] == ["budgie", "bot"]
+    assert [line.id for line in shop.catalog.listings(foreign, "project")] == ["budgie"]
+    assert [line.id for line in shop.catalog.listings(shop.organization, "project")] == ["budgie", "bot"]
     with pytest.raises(ModelNotFound):
         shop.catalog.resolve(foreign, "bot")
     with pytest.raises(ModelNotFound):
@@ -264,7 +264,8 @@ async def test_a_model_that_is_deployed_no_more_answers_no_more(shop: Shop) -> N
         shop.catalog.resolve(shop.organization, "budgie")
     await models.register(BASE)
     await shop.catalog.refresh()
-    assert shop.catalog.resolve(shop.organization, "budgie").base.modules == BASE.modules
+    (route,) = shop.catalog.resolve(shop.organization, "budgie").candidates
+    assert route.base.modules == BASE.modules
 
 
 async def test_a_model_that_was_renamed_answers_to_its_new_name_only(shop: Shop) -> None:
@@ -272,7 +273,10 @@ async def test_a_model_that_was_renamed_answers_to_its_new_name_only(shop: Shop)
     await models.register(replace(BASE, name="finch", application="finch"))
     await models.register(replace(BASE, name="budgie2"))
     await shop.catalog.refresh()
-    assert {line.id for line in shop.catalog.listings(shop.organization)} == {"budgie2", "finch"}
+    assert {line.id for line in shop.catalog.listings(shop.organization, "project")} == {
+        "budgie2",
+        "finch",
+    }
     with pytest.raises(ModelNotFound):
         shop.catalog.resolve(shop.organization, "budgie")
     await models.register(BASE)

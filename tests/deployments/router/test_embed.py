@@ -10,7 +10,7 @@ import pytest
 from ray import serve
 
 from cluster.catalog.base_models import BaseModel, ModelKind
-from cluster.catalog.catalog import Route
+from cluster.catalog.route import Route
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import Embedded
 from deployments.router.dialects.openai.errors import headers
@@ -24,6 +24,7 @@ from deployments.router.embed import (
     parse,
 )
 from deployments.router.exchange import Exchange
+from deployments.router.name import Name
 
 MINI = BaseModel("mini", ModelKind.EMBEDDING, "app", "mini", 8, hidden_size=2)
 
@@ -171,6 +172,7 @@ async def test_an_application_that_is_gone_is_asked_for_again_later(
 async def test_tokens_are_reserved_as_such() -> None:
     exchange = Exchange("/v1/embeddings", {"headers": []}, None, None)  # type: ignore[arg-type]
     exchange.body = b'{"model": "mini", "input": [[1, 2], [3]]}'
+    await Name()(exchange)
     await ParseEmbedding()(exchange)
     assert exchange.reserve == 3
     # What was checked here is what Embed asks for: it does not check a second time.

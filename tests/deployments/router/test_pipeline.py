@@ -330,7 +330,7 @@ async def test_a_refusal_costs_no_tokens(rig: Rig, status: int) -> None:
 
 
 async def test_an_adapter_is_asked_of_who_holds_it(rig: Rig) -> None:
-    from cluster.catalog.catalog import Route
+    from cluster.catalog.route import Route
     from tests.deployments.router.conftest import BUDGIE
 
     without = await rig.add_engine()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from deployments.router.upstream import ConnectionLost, Upstreams
+from deployments.router.answer import ConnectionLost
+from deployments.router.upstream import Upstreams
 from tests.deployments.router.fake_engine import Behaviour, FakeEngine
 
 BODY = b'{"stream": true}'

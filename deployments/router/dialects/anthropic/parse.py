@@ -22,13 +22,13 @@ class ParseMessages:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = self._fields.read(exchange)
+        body = self._fields.check(exchange)
         check_messages(body)
         if exchange.endpoint != "/v1/messages":
             check_size(len(exchange.body), "messages")
             return
         exchange.stream = boolean(body, "stream")
-        exchange.user = _user(body)
+        _metadata(body)
         check_texts(body, "stop_sequences")
         check_salt(body)
         exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
@@ -45,9 +45,7 @@ def _bound(body: dict[str, Any]) -> int:
     return bound
 
 
-def _user(body: dict[str, Any]) -> str | None:
+def _metadata(body: dict[str, Any]) -> None:
     metadata = body.get("metadata")
     if not isinstance(metadata, dict | None):
         raise InvalidRequest(f"metadata must be an object, not {kind(metadata)}.", param="metadata")
-    user = (metadata or {}).get("user_id")
-    return user if isinstance(user, str) else None

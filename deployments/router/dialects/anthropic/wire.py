@@ -29,6 +29,11 @@ _END = b"event: message_delta\n"
 
 
 class Anthropic:
+    def user(self, document: dict[str, Any]) -> str | None:
+        metadata = document.get("metadata")
+        user = metadata.get("user_id") if isinstance(metadata, dict) else None
+        return user if isinstance(user, str) else None
+
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         return headed(_body(error), error)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from cluster.catalog.alias import Alias, Sticky, Target
-from cluster.catalog.aliases import MAX_LIST, MAX_TARGETS
+from cluster.catalog.alias import Alias, Shadow
+from cluster.catalog.aliases import MAX_LIST, As
+from cluster.catalog.caller import Sticky
+from cluster.catalog.split import Target
+from cluster.catalog.targets import MAX_TARGETS
 from cluster.store.page import Order
 from cluster.store.schema import AliasVersion
 from cluster.tenancy.principal import Principal
@@ -28,15 +32,25 @@ class TargetBody(Body):
     weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
 
 
+class ShadowBody(Body):
+    """Who gets a copy of which share of the requests, unseen by the callers."""
+
+    model: str = Field(min_length=1, max_length=255)
+    share: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+
+
 class NewAlias(Body):
     name: str
     targets: list[TargetBody] = Field(min_length=1, max_length=MAX_TARGETS)
     sticky: Sticky = Sticky.NONE
+    shadow: ShadowBody | None = None
 
 
 class Change(Body):
     targets: list[TargetBody] = Field(min_length=1, max_length=MAX_TARGETS)
     sticky: Sticky | None = None
+    shadow: ShadowBody | None = None
+    """Stays as it was unless the body has it; null ends it."""
     version: int | None = Field(None, ge=1)
     """Refused where another one holds meanwhile."""
 
@@ -53,7 +67,12 @@ class Rollback(Body):
 async def create_alias(body: NewAlias, who: Changing, at: At) -> dict[str, Any]:
     """Name a set of models and adapters; `sticky` keeps a key's or a user's requests together."""
     alias = await at.aliases.create(
-        who.organization_id, who.key_id, body.name, _targets(body.targets), body.sticky
+        who.organization_id,
+        who.key_id,
+        body.name,
+        _targets(body.targets),
+        body.sticky,
+        _shadow(body.shadow),
     )
     return await _changed(alias, at)
 
@@ -84,7 +103,8 @@ async def change_alias(name: str, body: Change, who: Changing, at: At) -> dict[s
         who.key_id,
         name,
         _targets(body.targets),
-        body.sticky,
+        body.sticky or As.BEFORE,
+        _shadow(body.shadow) if "shadow" in body.model_fields_set else As.BEFORE,
         version=body.version,
     )
     return await _changed(alias, at)
@@ -92,9 +112,10 @@ async def change_alias(name: str, body: Change, who: Changing, at: At) -> dict[s
 
 @router.post("/v1/aliases/{name}/promote")
 async def promote(name: str, body: Promotion, who: Changing, at: At) -> dict[str, Any]:
-    """Give one model everything."""
+    """Give one model everything, and end the shadow."""
     alone = [Target(body.model, 1.0)]
-    return await _changed(await at.aliases.change(who.organization_id, who.key_id, name, alone), at)
+    alias = await at.aliases.change(who.organization_id, who.key_id, name, alone, shadow=None)
+    return await _changed(alias, at)
 
 
 @router.post("/v1/aliases/{name}/rollback")
@@ -131,6 +152,10 @@ def _targets(given: list[TargetBody]) -> list[Target]:
     return [Target(target.model, target.weight) for target in given]
 
 
+def _shadow(given: ShadowBody | None) -> Shadow | None:
+    return None if given is None else Shadow(given.model, given.share)
+
+
 def _render(alias: Alias) -> dict[str, Any]:
     return {
         "id": alias.id,
@@ -139,6 +164,7 @@ def _render(alias: Alias) -> dict[str, Any]:
         "version": alias.version,
         "targets": [{"model": t.model, "weight": t.weight} for t in alias.targets],
         "sticky": alias.sticky.value,
+        "shadow": None if alias.shadow is None else asdict(alias.shadow),
         "created_at": alias.created,
     }
 
@@ -149,6 +175,7 @@ def _render_version(row: AliasVersion) -> dict[str, Any]:
         "version": row.version,
         "targets": row.targets,
         "sticky": row.sticky,
+        "shadow": row.shadow,
         "restores": row.restores,
         "key_id": row.key_id,
         "created_at": int(row.created_at.timestamp()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidRequest
-from deployments.router.dialects.openai.document import document, model
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
 
@@ -30,15 +29,18 @@ class Fields:
         self._pool = pool
         self._known: dict[str, frozenset[str]] = {}
 
-    def read(self, exchange: Exchange) -> dict[str, Any]:
-        """The body and its model into the exchange. Raises InvalidRequest, also for a field that
-        is not known."""
-        exchange.document = body = document(exchange.body)
-        exchange.model = model(body)
-        self._check(exchange.endpoint, body)
+    def check(self, exchange: Exchange) -> dict[str, Any]:
+        """The body. Raises InvalidRequest for a field that is not known."""
+        body = exchange.document
+        for field in ENGINE_ONLY & body.keys():
+            raise _unknown(field)
+        known = self.known(exchange.endpoint)
+        if known is not None:
+            refuse_unknown(body, known)
         return body
 
-    def _check(self, endpoint: str, body: dict[str, Any]) -> None:
+    def known(self, endpoint: str) -> frozenset[str] | None:
+        """None where no replica has told yet."""
         known = next(
             (
                 replica.fields[endpoint]
@@ -48,11 +50,9 @@ class Fields:
             ),
             self._known.get(endpoint),
         )
-        for field in ENGINE_ONLY & body.keys():
-            raise _unknown(field)
         if known is not None:
             self._known[endpoint] = known  # also for when the only replica is just restarting
-            refuse_unknown(body, known)
+        return known
 
 
 def refuse_unknown(

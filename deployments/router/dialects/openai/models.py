@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from cluster.catalog.catalog import Listing
+from cluster.catalog.snapshot import Listing
 from cluster.errors import InvalidRequest
 from cluster.tenancy.principal import Principal, Scope
 from deployments.router.services import Services, principal, services
@@ -29,8 +29,8 @@ def _render(listing: Listing) -> dict[str, Any]:
 async def list_models(
     who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
 ) -> dict[str, Any]:
-    """Every name that can answer: base models, then your adapters and aliases."""
-    lines = at.catalog.listings(who.organization_id)
+    """Every name that can answer: base models, your adapters, aliases and virtual models."""
+    lines = at.catalog.listings(who.organization_id, who.project_id)
     return {"object": "list", "data": [_render(line) for line in lines]}
 
 
@@ -41,9 +41,9 @@ async def retrieve_model(
     at: Annotated[Services, Depends(services)],
 ) -> dict[str, Any]:
     """One model. Its id may hold `/` and `:`."""
-    lines = {line.id: line for line in at.catalog.listings(who.organization_id)}
+    lines = {line.id: line for line in at.catalog.listings(who.organization_id, who.project_id)}
     if model not in lines:
-        model = at.catalog.resolve(who.organization_id, model).name
+        model = at.catalog.resolve(who.organization_id, model).candidates[0].name
     return _render(lines[model])
 
 

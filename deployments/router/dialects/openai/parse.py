@@ -39,10 +39,8 @@ class ParseInference:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = self._fields.read(exchange)
+        body = self._fields.check(exchange)
         exchange.stream = boolean(body, "stream")
-        user = body.get("user")
-        exchange.user = user if isinstance(user, str) else None
         if exchange.endpoint == "/v1/chat/completions":
             check_messages(body)
         else:

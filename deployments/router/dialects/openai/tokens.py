@@ -19,7 +19,7 @@ class ParseTokens:
         self._fields = fields
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = self._fields.read(exchange)
+        body = self._fields.check(exchange)
         if exchange.endpoint == "/detokenize":
             _tokens(body)
         else:

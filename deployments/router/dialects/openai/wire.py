@@ -18,6 +18,11 @@ _DONE = b"data: [DONE]"
 
 
 class OpenAI:
+    def user(self, document: dict[str, Any]) -> str | None:
+        # The newer name of two for the same.
+        named = (document.get("safety_identifier"), document.get("user"))
+        return next((user for user in named if isinstance(user, str) and user), None)
+
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         return render(error)
 

@@ -12,6 +12,7 @@ from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN, ParseInference
 from deployments.router.exchange import Exchange
+from deployments.router.name import Name
 
 CHAT = "/v1/chat/completions"
 
@@ -22,6 +23,7 @@ async def _parse(body: dict[str, Any], path: str = "/v1/completions") -> Exchang
 
     exchange = Exchange(path, {"headers": []}, unused, unused)
     exchange.body = json.dumps({"model": "m", **body}).encode()
+    await Name()(exchange)
     await ParseInference(Fields(SimpleNamespace(models={})))(exchange)  # type: ignore[arg-type]
     return exchange
 

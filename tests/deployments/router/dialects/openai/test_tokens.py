@@ -12,6 +12,7 @@ from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.tokens import MAX_BYTES, MAX_TOKENS, ParseTokens
 from deployments.router.exchange import Exchange
+from deployments.router.name import Name
 
 KNOWN = {"/tokenize": frozenset({"model", "prompt", "messages"})}
 
@@ -23,6 +24,7 @@ async def parse(path: str, body: dict[str, Any]) -> Exchange:
     pool: Any = SimpleNamespace(models={"m": (SimpleNamespace(fields=KNOWN),)})
     exchange = Exchange(path, {"headers": []}, unused, unused)
     exchange.body = json.dumps({"model": "m", **body}).encode()
+    await Name()(exchange)
     await ParseTokens(Fields(pool))(exchange)
     return exchange
 
