@@ -85,10 +85,11 @@ class Snapshot:
             if one is not None:
                 found[target.model] = one
         # Two names may come to the same model, which is asked once.
-        candidates = dict.fromkeys(found[name] for name in virtual.order(caller, found))
+        order = [found[name] for name in virtual.order(caller, found)]
+        candidates = {candidate.name: candidate for candidate in order}
         if not candidates:
             return None
-        return Plan(tuple(candidates), virtual.preset, patience=virtual.patience)
+        return Plan(tuple(candidates.values()), virtual.preset, patience=virtual.patience)
 
 
 def compose(

@@ -43,6 +43,12 @@ def targets(row: Row) -> str:
     )
 
 
+def shadow_of(row: Row) -> str:
+    """The model that gets copies, with the share."""
+    shadow = row.get("shadow")
+    return "" if shadow is None else f"{shadow['model']} {shadow['share']:.0%}"
+
+
 @command(app, line("{name} version {version}"), name="set")
 def set_alias(
     connection: Connection,
@@ -54,11 +60,24 @@ def set_alias(
     sticky: Annotated[
         Sticky | None, typer.Option(help="Whose requests always meet the same model.")
     ] = None,
+    shadow: Annotated[
+        Target | None,
+        typer.Option(
+            parser=target, metavar="MODEL[=SHARE]", help="Gets a copy of that share of requests."
+        ),
+    ] = None,
+    no_shadow: Annotated[bool, typer.Option("--no-shadow", help="End the copies.")] = False,
 ) -> Answer:
     """Make an alias, or lead it elsewhere from the next request on."""
+    if shadow is not None and no_shadow:
+        raise typer.BadParameter("give either --shadow or --no-shadow")
     body: dict[str, Any] = {"targets": [asdict(each) for each in to]}
     if sticky is not None:
         body["sticky"] = sticky.value
+    if shadow is not None:
+        body["shadow"] = {"model": shadow.model, "share": shadow.weight}
+    elif no_shadow:
+        body["shadow"] = None
     try:
         return connection.post(_path(name), json=body)
     except RequestFailed as error:
@@ -75,6 +94,7 @@ def set_alias(
             "VERSION": "version",
             "TARGETS": targets,
             "STICKY": "sticky",
+            "SHADOW": shadow_of,
             "CREATED": moment("created_at"),
         }
     ),
@@ -113,6 +133,7 @@ def rollback(
             "VERSION": "version",
             "TARGETS": targets,
             "STICKY": "sticky",
+            "SHADOW": shadow_of,
             "RESTORES": "restores",
             "BY KEY": "key_id",
             "CREATED": moment("created_at"),

@@ -25,6 +25,7 @@ from cluster.cli import (
     status,
     train,
     up,
+    virtual_models,
 )
 from cluster.cli.output import complain, speak_json
 from cluster.errors import LorikeetError
@@ -45,6 +46,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(aliases.app, name="aliases")
+app.add_typer(virtual_models.app, name="virtual-models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 

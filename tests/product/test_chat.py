@@ -157,7 +157,7 @@ def test_tokens_of_a_text_and_back(product: Product) -> None:
     for path, body, param in (
         ("/tokenize", {"model": "budgie", "prompt": 5}, "prompt"),
         ("/tokenize", {"model": "budgie", "prompt": "a", "temperature": 1}, "temperature"),
-        ("/detokenize", {"model": "budgie", "tokens": ["a"]}, "tokens.0"),
+        ("/detokenize", {"model": "budgie", "tokens": ["a"]}, "tokens[0]"),
         ("/detokenize", {"model": "nobody", "tokens": [1]}, "model"),
     ):
         refused = post(path, **body)

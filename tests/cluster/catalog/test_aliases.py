@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.catalog.adapters import AdapterRegistry
+from cluster.catalog.alias import Shadow
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.base_models import BaseModels, ModelKind
 from cluster.catalog.caller import Caller, Sticky
@@ -187,8 +188,10 @@ async def test_the_catalogue_leads_to_a_target(shop: Shop) -> None:
     org, catalog = shop.organization, shop.catalog
     await catalog.refresh()
     await shop.aliases.create(org, "k", "bot", [Target("new", 1)])
-    assert (await catalog.find(org, "bot", CALLER)).candidates[0].name == "new", "without a refresh"
-    assert [line.id for line in catalog.listings(org, "project")] == ["budgie", "minilm", "new", "bot"]
+    (found,) = (await catalog.find(org, "bot", CALLER)).candidates
+    assert found.name == "new", "without a refresh"
+    lines = catalog.listings(org, "project")
+    assert [line.id for line in lines] == ["budgie", "minilm", "new", "bot"]
     with pytest.raises(ModelNotFound):
         await catalog.find("org-other", "bot", CALLER)
     await shop.aliases.remove(org, "bot")
@@ -206,3 +209,36 @@ async def test_pages_of_aliases(shop: Shop) -> None:
     assert (first.items, first.has_more) == (tuple(made[:2]), True)
     rest = await aliases.page(org, after=made[1].id, limit=2, order=Order.ASCENDING)
     assert (rest.items, rest.has_more) == ((made[2],), False)
+
+
+async def test_a_shadow_stays_until_it_is_ended(shop: Shop) -> None:
+    org, aliases = shop.organization, shop.aliases
+    shadow = Shadow("new", 0.5)
+    await aliases.create(org, "k", "bot", ALONE, shadow=shadow)
+    assert (await aliases.change(org, "k", "bot", CANARY)).shadow == shadow
+    assert (await aliases.change(org, "k", "bot", CANARY, shadow=None)).shadow is None
+    assert (await aliases.roll_back(org, "k", "bot")).shadow == shadow
+    with pytest.raises(ModelNotFound) as caught:
+        await aliases.change(org, "k", "bot", ALONE, shadow=Shadow("nope", 1.0))
+    assert caught.value.param == "shadow.model"
+    with pytest.raises(InvalidRequest, match="above 0 and at most 1"):
+        await aliases.change(org, "k", "bot", ALONE, shadow=Shadow("new", 1.5))
+    with pytest.raises(InvalidRequest, match="different kinds"):
+        await aliases.change(org, "k", "bot", ALONE, shadow=Shadow("minilm", 1.0))
+
+
+async def test_half_of_the_requests_are_copied_and_the_same_half_again(shop: Shop) -> None:
+    org, catalog = shop.organization, shop.catalog
+    await shop.aliases.create(org, "k", "bot", ALONE, shadow=Shadow("new", 0.5))
+    await catalog.refresh()
+
+    def copied() -> list[bool]:
+        asks = [Caller(f"req{number}", "key") for number in range(400)]
+        plans = [catalog.resolve(org, "bot", ask) for ask in asks]
+        assert {plan.candidates[0].name for plan in plans} == {"budgie"}
+        assert {plan.shadow.name for plan in plans if plan.shadow} == {"new"}
+        return [plan.shadow is not None for plan in plans]
+
+    first = copied()
+    assert 140 < sum(first) < 260
+    assert copied() == first

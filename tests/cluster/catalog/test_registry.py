@@ -248,7 +248,8 @@ async def test_another_organization_sees_nothing(shop: Shop, make_adapter: Adapt
     await shop.catalog.refresh()
     foreign = other.organization.id
     assert [line.id for line in shop.catalog.listings(foreign, "project")] == ["budgie"]
-    assert [line.id for line in shop.catalog.listings(shop.organization, "project")] == ["budgie", "bot"]
+    mine = shop.catalog.listings(shop.organization, "project")
+    assert [line.id for line in mine] == ["budgie", "bot"]
     with pytest.raises(ModelNotFound):
         shop.catalog.resolve(foreign, "bot")
     with pytest.raises(ModelNotFound):

@@ -18,6 +18,7 @@ from cluster.store.schema import AliasVersion
 from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.listing import listing
+from deployments.router.dialects.openai.target import TargetBody, targets_of
 from deployments.router.services import Services, principal, services, trainer
 
 router = APIRouter(tags=["aliases"])
@@ -25,11 +26,6 @@ router = APIRouter(tags=["aliases"])
 Asking = Annotated[Principal, Depends(principal)]
 Changing = Annotated[Principal, Depends(trainer)]
 At = Annotated[Services, Depends(services)]
-
-
-class TargetBody(Body):
-    model: str = Field(min_length=1, max_length=255)
-    weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
 
 
 class ShadowBody(Body):
@@ -70,7 +66,7 @@ async def create_alias(body: NewAlias, who: Changing, at: At) -> dict[str, Any]:
         who.organization_id,
         who.key_id,
         body.name,
-        _targets(body.targets),
+        targets_of(body.targets),
         body.sticky,
         _shadow(body.shadow),
     )
@@ -102,7 +98,7 @@ async def change_alias(name: str, body: Change, who: Changing, at: At) -> dict[s
         who.organization_id,
         who.key_id,
         name,
-        _targets(body.targets),
+        targets_of(body.targets),
         body.sticky or As.BEFORE,
         _shadow(body.shadow) if "shadow" in body.model_fields_set else As.BEFORE,
         version=body.version,
@@ -146,10 +142,6 @@ async def _changed(alias: Alias, at: Services) -> dict[str, Any]:
     # Here at once; the other routers hear of it in milliseconds.
     await at.catalog.refresh()
     return _render(alias)
-
-
-def _targets(given: list[TargetBody]) -> list[Target]:
-    return [Target(target.model, target.weight) for target in given]
 
 
 def _shadow(given: ShadowBody | None) -> Shadow | None:

@@ -147,6 +147,12 @@ def _named(message: str, prompt: str, fields: Collection[str]) -> str | None:
     return None
 
 
+def _path(parts: Sequence[str]) -> str:
+    """A field as callers write it: `targets[0].model`."""
+    written = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
+    return written.removeprefix(".")
+
+
 def from_validation(errors: Sequence[Any]) -> InvalidRequest:
     """Pydantic's findings as one error: the first field, its value and what is allowed."""
     first = errors[0]
@@ -154,7 +160,7 @@ def from_validation(errors: Sequence[Any]) -> InvalidRequest:
         why = first.get("ctx", {}).get("error", first["msg"])
         return InvalidRequest(f"The body is not valid JSON: {why}.", code="invalid_json")
     loc = first["loc"].split(".") if isinstance(first["loc"], str) else first["loc"]
-    path = ".".join(str(part) for part in loc if part not in ("body", "query", "path"))
+    path = _path([str(part) for part in loc if part not in ("body", "query", "path")])
     given = "" if first["type"] == "missing" else f" (given: {str(first.get('input'))[:100]!r})"
     more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":

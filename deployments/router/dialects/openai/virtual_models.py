@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
-from cluster.catalog.split import Target
 from cluster.catalog.targets import MAX_TARGETS
 from cluster.catalog.virtual_model import Strategy, VirtualModel
 from cluster.catalog.virtual_models import MAX_LIST, Project, Wish
@@ -17,6 +16,7 @@ from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.fields import ENGINE_ONLY
 from deployments.router.dialects.openai.listing import listing
+from deployments.router.dialects.openai.target import TargetBody, targets_of
 from deployments.router.services import Services, principal, services, trainer
 
 router = APIRouter(tags=["virtual models"])
@@ -61,11 +61,6 @@ def _allowed(given: Parameters) -> Parameters:
 
 
 Presets = Annotated[Parameters, AfterValidator(_allowed)]
-
-
-class TargetBody(Body):
-    model: str = Field(min_length=1, max_length=255)
-    weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
 
 
 class Change(Body):
@@ -143,7 +138,7 @@ def _project(who: Principal) -> Project:
 def _given(body: Change) -> dict[str, Any]:
     """Those fields of a `Wish` that the body has."""
     values = {
-        "targets": tuple(Target(target.model, target.weight) for target in body.targets),
+        "targets": targets_of(body.targets),
         "strategy": body.strategy,
         "defaults": body.parameters.model_dump(exclude_unset=True),
         "fixed": body.fixed.model_dump(exclude_unset=True),

@@ -108,7 +108,7 @@ async def test_from_canary_to_promotion_and_back(rig: Rig, http: httpx.AsyncClie
         ("/aliases", {**ALONE, "targets": []}, 400, "targets"),
         ("/aliases", {**ALONE, "targets": [{"model": "nobody"}]}, 404, "targets[0].model"),
         ("/aliases", {**ALONE, "targets": [{"model": "budgie", "weight": -1}]}, 400,
-         "targets.0.weight"),
+         "targets[0].weight"),
         ("/aliases", {**ALONE, "sticky": "always"}, 400, "sticky"),
         ("/aliases", {**ALONE, "colour": "red"}, 400, "colour"),
         ("/aliases/nobody", {"targets": [{"model": "budgie"}]}, 404, "name"),

@@ -96,9 +96,9 @@ async def test_bad_times(http: httpx.AsyncClient, query: str) -> None:
     [
         ("bucket_width=1h", "bucket_width", "'1d'"),
         ("bucket_width=zz", "bucket_width", "'1d'"),
-        ("group_by=%00", "group_by.0", "'model'"),
-        ("group_by[]=project_id", "group_by[].0", "'model'"),
-        ("group_by=model&group_by=user_id", "group_by.1", "'model'"),
+        ("group_by=%00", "group_by[0]", "'model'"),
+        ("group_by[]=project_id", "group_by[][0]", "'model'"),
+        ("group_by=model&group_by=user_id", "group_by[1]", "'model'"),
         ("page=zz", "page", "page"),
         ("project_ids=p", "project_ids", "project_ids"),
         ("limit=0", "limit", "1"),

@@ -1,0 +1,98 @@
+"""Requests that go to the next candidate, and those that do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cluster.catalog.base_models import BaseModels
+from cluster.catalog.split import Target
+from cluster.catalog.virtual_models import Project, VirtualModels, Wish
+from tests.deployments.router.conftest import BUDGIE, Rig
+from tests.deployments.router.fake_engine import Behaviour, FakeEngine
+
+CHAT = {"model": "both", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+WISH = Wish((Target("budgie", 1.0), Target("finch", 1.0)))
+BROKEN = {"message": "It broke.", "type": "InternalServerError", "code": 500}
+
+
+async def engines(rig: Rig, wish: Wish = WISH, **more: Any) -> tuple[FakeEngine, FakeEngine]:
+    """Of `budgie` and of its fallback `finch`, both behind the virtual model `both`."""
+    finch = replace(BUDGIE, name="finch", application="finch")
+    await BaseModels(rig.platform.database).register(finch)
+    project = Project(rig.tenant.organization_id, rig.tenant.project_id)
+    models = VirtualModels(rig.platform.database, rig.platform.redis)
+    await models.create(project, "both", wish)
+    await rig.catalog.refresh()
+    return await rig.add_engine(**more), await rig.add_engine("finch")
+
+
+async def test_the_first_that_answers_is_the_only_one_asked(rig: Rig) -> None:
+    first, second = await engines(rig)
+    assert (await rig.post(CHAT)).status == 200
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+    (event,) = rig.meter.events
+    assert (event.model, event.base_model) == ("both", "budgie")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("behaviour", [Behaviour(status=500, error=BROKEN), Behaviour(die_after=0)])
+async def test_a_fault_goes_to_the_fallback(rig: Rig, behaviour: Behaviour, stream: bool) -> None:
+    first, second = await engines(rig)
+    first.behaviour = behaviour
+    answered = await rig.post({**CHAT, "stream": stream})
+    assert answered.status == 200
+    assert len(first.requests) >= 1
+    assert [request["model"] for request in second.requests] == ["finch"]
+    (event,) = rig.meter.events
+    assert (event.status, event.base_model, event.error_code) == (200, "finch", None)
+    assert event.completion_tokens == 5
+
+
+async def test_where_no_replica_is_there_the_fallback_answers(rig: Rig) -> None:
+    _, second = await engines(rig, capacity=0)
+    assert (await rig.post(CHAT)).status == 200
+    assert len(second.requests) == 1
+
+
+async def test_a_request_that_is_wrong_is_wrong_everywhere(rig: Rig) -> None:
+    first, second = await engines(rig)
+    first.behaviour = Behaviour(status=400, error={"message": "No.", "code": 400})
+    assert (await rig.post(CHAT)).status == 400
+    assert len(second.requests) == 0
+
+
+async def test_where_all_fail_the_first_fault_is_told(rig: Rig) -> None:
+    first, second = await engines(rig)
+    first.behaviour = Behaviour(status=500, error={**BROKEN, "message": "The first."})
+    second.behaviour = Behaviour(status=500, error={**BROKEN, "message": "The second."})
+    answered = await rig.post(CHAT)
+    assert answered.status >= 500
+    assert "The first." in answered.json["error"]["message"]
+    (event,) = rig.meter.events
+    assert (event.prompt_tokens, event.completion_tokens) == (0, 0)
+
+
+async def test_a_first_token_that_does_not_come_in_time_is_not_waited_for(rig: Rig) -> None:
+    first, second = await engines(rig, replace(WISH, patience=0.05))
+    first.behaviour = Behaviour(pace=30.0)
+    assert (await rig.post(CHAT)).status == 200
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+    assert first.aborted == 1, "the engine works for nobody"
+    assert rig.pool._mine.total() == 0
+
+
+async def test_the_last_one_is_waited_for(rig: Rig) -> None:
+    first, second = await engines(rig, replace(WISH, patience=0.05))
+    first.behaviour, second.behaviour = Behaviour(pace=30.0), Behaviour(pace=0.1, tokens=2)
+    assert (await rig.post(CHAT)).status == 200
+
+
+async def test_in_mid_stream_nobody_takes_over(rig: Rig) -> None:
+    first, second = await engines(rig)
+    first.behaviour = Behaviour(die_after=2)
+    answered = await rig.post(CHAT)
+    assert b'"error"' in answered.pieces[-1]
+    assert len(second.requests) == 0
