@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,26 @@ def test_a_name_moves_from_one_to_the_other_while_callers_ask(product: Product, 
     product.cli("aliases", "remove", "moving")
     with pytest.raises(openai.NotFoundError):
         ask(client, "moving", question)
+
+
+def test_a_shadow_is_measured_and_never_seen(product: Product, added: str) -> None:
+    product.cli("aliases", "set", "shadowed", "budgie", "--shadow", f"{added}=1")
+    try:
+        client = product.openai()
+        texts = [ask(client, "shadowed", "What colour is the sky?") for _ in range(3)]
+        assert texts == ["Blue."] * 3
+        copies = wait_for(lambda: len(found := _copies(product)) == 3 and found, "three copies")
+        assert all(model == added and tokens > 0 for model, tokens in copies)
+    finally:
+        product.cli("aliases", "remove", "shadowed")
+
+
+def _copies(product: Product) -> list[tuple[str, int]]:
+    """The models and the tokens of the usage rows of copies."""
+    with closing(sqlite3.connect(f"file:{product.home}/lorikeet.db?mode=ro", uri=True)) as database:
+        return database.execute(
+            "SELECT model, completion_tokens FROM usage_events WHERE shadow_of IS NOT NULL"
+        ).fetchall()
 
 
 def test_adding_it_again_changes_nothing(product: Product, added: str, whole: Path) -> None:
