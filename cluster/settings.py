@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """How long a retired adapter's files stay; longer where a replica still holds it."""
     ended_job_keep: float = Field(7 * 24 * 3600.0, ge=0)
     """How long a fine-tune's checkpoints stay after its end, whichever that was."""
+    stored_keep: float = Field(30 * 24 * 3600.0, ge=0)
+    """How long stored chat completions stay, and responses after the last that continues them."""
 
     train_workers: int = Field(1, ge=1)
     """Workers of a job that does not ask for a number."""

@@ -25,6 +25,7 @@ from anthropic.types.message_count_tokens_params import (
 from anthropic.types.message_create_params import MessageCreateParamsBase as MessageParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsBase as CompletionParams
+from openai.types.responses.response_create_params import ResponseCreateParamsBase as ResponseParams
 from safetensors import safe_open
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -41,6 +42,7 @@ from vllm.entrypoints.launchers.launcher import NoSignalServer
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.lora.protocol import (
     LoadLoRAAdapterRequest,
@@ -72,6 +74,7 @@ TOKEN_HEADER = b"x-lorikeet-token"
 ENDPOINTS: dict[str, tuple[type, ...]] = {
     "/v1/chat/completions": (ChatCompletionRequest, ChatParams),
     "/v1/completions": (CompletionRequest, CompletionParams),
+    "/v1/responses": (ResponsesRequest, ResponseParams),
     "/tokenize": (TokenizeCompletionRequest, TokenizeChatRequest),
     "/detokenize": (DetokenizeRequest,),
     "/v1/messages": (AnthropicMessagesRequest, MessageParams),
@@ -122,6 +125,8 @@ class Engine:
         os.environ[MARKER] = "1"
         # VLLM would ask routers for it. Who may ask here is told by the socket and our token.
         os.environ.pop("VLLM_API_KEY", None)
+        # Its store is a dictionary that only grows, and every tenant could read it by id.
+        os.environ.pop("VLLM_ENABLE_RESPONSES_API_STORE", None)
         try:
             config = AsyncEngineArgs.from_cli_args(arguments).create_engine_config(
                 UsageContext.OPENAI_API_SERVER

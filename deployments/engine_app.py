@@ -20,7 +20,10 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+from deployments.engine_responses import written
 
 LAYERS = (
     "middleware",
@@ -88,14 +91,17 @@ class EngineApp:
     async def _answer(self, answer: AsyncGenerator[str, None] | BaseModel, send: Send) -> None:
         if isinstance(answer, BaseModel):
             status = answer.error.code if isinstance(answer, ErrorResponse) else 200
-            body = answer.model_dump_json().encode()
+            body = answer.model_dump_json(by_alias=True).encode()
             length = (b"content-length", str(len(body)).encode())
             await send({"type": "http.response.start", "status": status, "headers": [JSON, length]})
             await send({"type": "http.response.body", "body": body})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
         # Closed here, not when it is collected: that is what stops a generation nobody waits for.
         async with aclosing(answer) as events:
+            # What fails before the first event is an answer with a status of its own.
+            first = await anext(events, "")
+            await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
+            await send({"type": "http.response.body", "body": first.encode(), "more_body": True})
             async for event in events:
                 await send(
                     {"type": "http.response.body", "body": event.encode(), "more_body": True}
@@ -115,6 +121,8 @@ def _endpoints(app: FastAPI) -> dict[str, Endpoint]:
         )
     if (completion := getattr(app.state, "openai_serving_completion", None)) is not None:
         endpoints["/v1/completions"] = Endpoint(CompletionRequest, completion.create_completion)
+    if (responses := getattr(app.state, "openai_serving_responses", None)) is not None:
+        endpoints["/v1/responses"] = Endpoint(ResponsesRequest, written(responses.create_responses))
     return endpoints
 
 

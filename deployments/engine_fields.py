@@ -16,8 +16,9 @@ from pydantic import BaseModel
 INSIDE = "."
 """A known path that ends with it says that the fields inside are known, and no others."""
 PLAIN = frozenset({str, int, float, bool, types.NoneType})
-LIBERAL = frozenset({"messages"})
-"""Content parts come in as many shapes as there are models: the engine judges them."""
+LIBERAL = frozenset({"messages", "input"})
+"""Content parts come in as many shapes as there are models: the engine judges them. `input` has
+items of as many kinds."""
 
 
 def known_fields(*records: type) -> frozenset[str]:

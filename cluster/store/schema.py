@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     String,
@@ -289,6 +290,64 @@ class JobCheckpoint(Row):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     __table_args__ = (Index("job_checkpoints_step", "job_id", "step", unique=True),)
+
+
+class StoredResponse(Row):
+    """An answer of `/v1/responses` that its caller may read again and continue."""
+
+    __tablename__ = "stored_responses"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    project_id: Mapped[str]
+    key_id: Mapped[str]
+    thread_id: Mapped[str] = mapped_column(index=True)
+    """The first response of all that continue one another. They expire together."""
+    previous_id: Mapped[str | None]
+    input: Mapped[list[dict[str, Any]]]
+    """The items that this request added, each with an id."""
+    answer: Mapped[dict[str, Any]]
+    """The response as its caller saw it."""
+    bytes: Mapped[int]
+    """What the next response would take of it: input and output, as JSON."""
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class StoredCompletion(Row):
+    """A chat completion that its caller may read again."""
+
+    __tablename__ = "stored_completions"
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """As the engine or the provider gave it, which is unique to the organization only."""
+    project_id: Mapped[str]
+    key_id: Mapped[str]
+    model: Mapped[str]
+    messages: Mapped[list[dict[str, Any]]]
+    answer: Mapped[dict[str, Any]]
+    labels: Mapped[dict[str, Any]]
+    """The caller's `metadata`."""
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+    __table_args__ = (Index("stored_completions_order", "organization_id", "created_at", "id"),)
+
+
+class StoredLabel(Row):
+    """One pair of a stored completion's labels, to find it by."""
+
+    __tablename__ = "stored_labels"
+    organization_id: Mapped[str] = mapped_column(primary_key=True)
+    completion_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(String(512))
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "completion_id"],
+            ["stored_completions.organization_id", "stored_completions.id"],
+            ondelete="CASCADE",
+        ),
+        Index("stored_labels_pair", "organization_id", "key", "value"),
+    )
 
 
 class LeaseRow(Row):

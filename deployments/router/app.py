@@ -28,6 +28,9 @@ from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
+from cluster.stored.completions import Completions
+from cluster.stored.responses import Responses
+from cluster.stored.saver import Saver
 from cluster.tenancy.admission import Admission
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
@@ -41,17 +44,21 @@ from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
     aliases,
+    completions,
     errors,
     files,
     fine_tuning,
     keys,
     limits,
     models,
+    responses,
     usage,
     virtual_models,
 )
 from deployments.router.dialects.openai.fields import Fields
+from deployments.router.dialects.openai.keep_chat import KeepChat
 from deployments.router.dialects.openai.parse import ParseInference
+from deployments.router.dialects.openai.parse_responses import ParseResponses
 from deployments.router.dialects.openai.tokens import ParseTokens
 from deployments.router.dispatch import Dispatch
 from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
@@ -106,13 +113,20 @@ def pipelines(
     def pipeline(parse: Step, *answer: Step) -> Pipeline:
         return Pipeline([enter, who, read, name, resolve, parse, admit, *answer], settle, limit)
 
-    generate = pipeline(ParseInference(fields), dispatch, shadow, stream)
+    saver = Saver(platform.database)
+    completions_kept = Completions(platform.database)
+    responses_kept = Responses(platform.database, settings.body_max_bytes)
+    parse = ParseInference(fields)
+    generate = pipeline(parse, dispatch, shadow, stream)
+    chat = pipeline(KeepChat(parse, saver, completions_kept), dispatch, shadow, stream)
+    respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
     embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present))
     return {
-        "/v1/chat/completions": generate,
+        "/v1/chat/completions": chat,
         "/v1/completions": generate,
+        "/v1/responses": respond,
         "/v1/embeddings": embed,
         "/tokenize": tokens,
         "/detokenize": tokens,
@@ -172,6 +186,8 @@ class Ingress:
             jobs=Jobs(platform.database, settings),
             keys=Keys(platform.database, platform.redis),
             plans=Plans(platform.database, platform.redis),
+            responses=Responses(platform.database, settings.body_max_bytes),
+            completions=Completions(platform.database),
             serve=ServeView(),
         )
         self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
@@ -220,6 +236,8 @@ def management(lifespan: Any) -> FastAPI:
         adapters,
         aliases,
         virtual_models,
+        responses,
+        completions,
         keys,
         limits,
         usage,

@@ -10,7 +10,8 @@ from cluster.catalog.base_models import ModelKind
 from deployments.router.dialects.anthropic.instruct import instruct_messages
 from deployments.router.dialects.anthropic.wire import ANTHROPIC
 from deployments.router.dialects.dialect import Dialect
-from deployments.router.dialects.openai.instruct import instruct_chat
+from deployments.router.dialects.openai.instruct import instruct_chat, instruct_response
+from deployments.router.dialects.openai.responses_wire import OPENAI_RESPONSES
 from deployments.router.dialects.openai.wire import OPENAI
 
 
@@ -32,6 +33,9 @@ ENDPOINTS = {
         ModelKind.LLM, OPENAI, "messages", generates=True, instruct=instruct_chat
     ),
     "/v1/completions": Endpoint(ModelKind.LLM, OPENAI, "prompt", generates=True),
+    "/v1/responses": Endpoint(
+        ModelKind.LLM, OPENAI_RESPONSES, "input", generates=True, instruct=instruct_response
+    ),
     "/v1/embeddings": Endpoint(ModelKind.EMBEDDING, OPENAI, "input"),
     "/tokenize": Endpoint(ModelKind.LLM, OPENAI, "prompt", instruct=instruct_chat),
     "/detokenize": Endpoint(ModelKind.LLM, OPENAI, "tokens"),

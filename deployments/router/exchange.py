@@ -19,6 +19,7 @@ from deployments.router.quotas import quota_headers
 if TYPE_CHECKING:
     from deployments.router.answer import Answer
     from deployments.router.embed import EmbeddingRequest
+    from deployments.router.record import Record
 
 
 @dataclass(slots=True)
@@ -75,6 +76,8 @@ class Exchange:
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0
     """Tokens to hold for the request until its true count is known."""
+    record: Record | None = None
+    """Where more becomes of the answer than that its caller has it."""
     # admit
     lease: Lease | None = None
     # dispatch

@@ -96,7 +96,8 @@ def merge(own: dict[str, Any], engine: dict[str, Any]) -> dict[str, Any]:
     for path in INFERENCE:
         if path in paths:
             operation = {**paths[path]["post"], "tags": ["inference"]}
-            own["paths"][path] = {"post": operation}
+            # Beside the routes that are our own, such as the list of what was stored.
+            own["paths"].setdefault(path, {})["post"] = operation
             wanted += list(_references(operation))
     schemas = own["components"]["schemas"]
     while wanted:

@@ -74,7 +74,7 @@ class Pipeline:
         dialect = ENDPOINTS[exchange.endpoint].dialect
         if exchange.headers_sent:
             # The status line is gone: an event tells the caller that this stream is not whole.
-            await exchange.write(dialect.event(error), more=False)
+            await exchange.write(dialect.event(error, exchange), more=False)
             return
         body, headers = dialect.answer(error)
         if isinstance(error, LimitReached):

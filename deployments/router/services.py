@@ -12,6 +12,8 @@ from cluster.catalog.catalog import Catalog
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
+from cluster.stored.completions import Completions
+from cluster.stored.responses import Responses
 from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
@@ -33,6 +35,8 @@ class Services:
     jobs: Jobs
     keys: Keys
     plans: Plans
+    responses: Responses
+    completions: Completions
     serve: ServeView
 
 
@@ -64,4 +68,18 @@ def trainer(request: Request) -> Principal:
     """The caller, who may upload and train."""
     caller = principal(request)
     caller.require(Scope.TRAIN)
+    return caller
+
+
+def inferrer(request: Request) -> Principal:
+    """The caller, who may ask models."""
+    caller = principal(request)
+    caller.require(Scope.INFERENCE)
+    return caller
+
+
+def rereader(request: Request) -> Principal:
+    """The caller, who may read stored answers: that takes READ, or INFERENCE, which made them."""
+    caller = principal(request)
+    caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.INFERENCE)
     return caller

@@ -41,6 +41,8 @@ class Stream:
         assert exchange.answer is not None, "dispatch comes before stream"
         body = exchange.first + await exchange.answer.read_all()
         exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(orjson.loads(body))
+        if exchange.record is not None:
+            body = await exchange.record.whole(body)
         length = (b"content-length", str(len(body)).encode())
         await exchange.start(200, [JSON, length])
         await exchange.write(body, more=False)
@@ -53,6 +55,8 @@ class Stream:
         while piece:
             ready = events.feed(piece)
             if ready:
+                if exchange.record is not None:
+                    ready = await exchange.record.events(ready)
                 await exchange.write(ready, more=True)
             piece = await exchange.answer.read()
         await exchange.write(events.rest, more=False)

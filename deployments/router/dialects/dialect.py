@@ -45,7 +45,7 @@ class Dialect(Protocol):
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """The body and the headers of an answer that is this error."""
 
-    def event(self, error: LorikeetError) -> bytes:
+    def event(self, error: LorikeetError, exchange: Exchange) -> bytes:
         """The event that ends a stream which has failed on its way."""
 
     def counts(self, document: dict[str, Any]) -> Usage:

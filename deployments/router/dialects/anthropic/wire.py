@@ -37,7 +37,7 @@ class Anthropic:
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         return headed(_body(error), error)
 
-    def event(self, error: LorikeetError) -> bytes:
+    def event(self, error: LorikeetError, exchange: Exchange) -> bytes:
         return _ERROR + b"data: " + _body(error) + b"\n\n"
 
     def counts(self, document: dict[str, Any]) -> Usage:
@@ -65,7 +65,7 @@ class AnthropicEvents(Events):
             self._broken()
             told = _data(event)
             error = from_engine(status_of(told) or 500, told)
-            return ANTHROPIC.event(error).removesuffix(b"\n\n")
+            return ANTHROPIC.event(error, self._exchange).removesuffix(b"\n\n")
         if event.startswith(_START):
             begun = _counts(orjson.loads(_data(event))["message"].get("usage"))
             if begun.prompt:

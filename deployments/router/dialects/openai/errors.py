@@ -37,7 +37,7 @@ _NO_GRAMMAR = re.compile(
     r"|No compatible structured output |You (can only|must) use one kind of structured outputs "
 )
 """The beginnings of what vLLM and its backends say of a constraint that they can't use."""
-_CONSTRAINTS = frozenset({"response_format", "structured_outputs"})
+_CONSTRAINTS = frozenset({"response_format", "structured_outputs", "text"})
 
 
 def body(error: LorikeetError) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from deployments.router.replicas import ReplicaPool
 ENGINE_ONLY = frozenset(
     {
         "ec_transfer_params",
+        "enable_response_messages",
         "kv_transfer_params",
         "mm_processor_kwargs",
+        "previous_input_messages",  # a second way to continue, past the store
         "prompt_embeds",  # a pickle
         "request_id",
         "stream_interval",  # many tokens in one event, which an aborted stream is accounted by

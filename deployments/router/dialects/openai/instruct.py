@@ -1,4 +1,4 @@
-"""A virtual model's system prompt in a chat's messages."""
+"""A virtual model's system prompt in a chat's messages, and in a response's instructions."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def instruct_chat(body: dict[str, Any], prompt: str) -> None:
         parts = own if isinstance(own, list) else []
         content = [{"type": "text", "text": prompt}, *parts]
     body["messages"] = [{**first, "content": content}, *messages[1:]]
+
+
+def instruct_response(body: dict[str, Any], prompt: str) -> None:
+    """Put `prompt` before the caller's own instructions."""
+    own = body.get("instructions")
+    body["instructions"] = f"{prompt}\n\n{own}" if isinstance(own, str) and own else prompt

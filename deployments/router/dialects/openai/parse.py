@@ -53,13 +53,13 @@ class ParseInference:
         _bad_words(body, exchange.prompts)
         check_texts(body, "stop")
         check_salt(body)
-        _at_least(body, "max_completion_tokens", 1)
+        at_least(body, "max_completion_tokens", 1)
         top = body.get("top_logprobs")
         if top is not None and (not isinstance(top, int) or isinstance(top, bool)):
             raise InvalidRequest(
                 f"top_logprobs must be a whole number, not {kind(top)}.", param="top_logprobs"
             )
-        _at_least(body, "top_logprobs", 0)
+        at_least(body, "top_logprobs", 0)
         options = body.get("stream_options")
         if exchange.stream:
             # Accounting needs the counts; who did not ask for them is not shown them.
@@ -151,7 +151,7 @@ def check_salt(body: dict[str, Any]) -> None:
         )
 
 
-def _at_least(body: dict[str, Any], field: str, least: int) -> None:
+def at_least(body: dict[str, Any], field: str, least: int) -> None:
     """The engine's own words would be about the field that it makes of this one."""
     value = body.get(field)
     if isinstance(value, int) and value < least:

@@ -17,7 +17,7 @@ from deployments.router.services import Services, reader, services
 router = APIRouter(prefix="/v1/organization/usage", tags=["usage"])
 
 ENDPOINTS = {
-    "completions": ("/v1/chat/completions", "/v1/completions"),
+    "completions": ("/v1/chat/completions", "/v1/completions", "/v1/responses"),
     "embeddings": ("/v1/embeddings",),
 }
 DAY = timedelta(days=1)

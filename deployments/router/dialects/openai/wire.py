@@ -26,7 +26,7 @@ class OpenAI:
     def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         return render(error)
 
-    def event(self, error: LorikeetError) -> bytes:
+    def event(self, error: LorikeetError, exchange: Exchange) -> bytes:
         return render_event(error)
 
     def counts(self, document: dict[str, Any]) -> Usage:

@@ -1,0 +1,1 @@
+"""Answers that are kept for their callers: responses, and chat completions."""

@@ -1,0 +1,69 @@
+"""`/v1/responses` on the wire: where its counts are, and how its streams fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cluster.errors import LorikeetError
+from deployments.router.dialects.dialect import Events
+from deployments.router.dialects.openai.errors import render, render_event
+from deployments.router.dialects.openai.response_record import ERROR, FINAL, ResponseRecord, data
+from deployments.router.dialects.openai.wire import OPENAI
+from deployments.router.exchange import Exchange, Usage
+
+_DELTA = b".delta\ndata: "
+"""Of the events that bring text, reasoning or a tool's arguments, about a token each."""
+
+
+class OpenAIResponses:
+    def user(self, document: dict[str, Any]) -> str | None:
+        return OPENAI.user(document)
+
+    def answer(self, error: LorikeetError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        return render(error)
+
+    def event(self, error: LorikeetError, exchange: Exchange) -> bytes:
+        if isinstance(exchange.record, ResponseRecord):
+            return exchange.record.failure(error)
+        return render_event(error)
+
+    def counts(self, document: dict[str, Any]) -> Usage:
+        return _counts(document.get("usage"))
+
+    def events(self, exchange: Exchange) -> Events:
+        return ResponseEvents(exchange)
+
+    def failure(self, first: bytes) -> bytes | None:
+        return data(first.partition(b"\n\n")[0]) if first.startswith(ERROR) else None
+
+
+class ResponseEvents(Events):
+    """Takes the counts; the record puts the events into the caller's words."""
+
+    def _take(self, ready: bytes) -> bytes:
+        # Stands until the counts come, which a stream that is aborted never has.
+        self._exchange.usage.completion += ready.count(_DELTA)
+        if ERROR in ready:
+            self._broken()
+        if FINAL in ready:
+            _, _, last = ready.partition(FINAL)
+            told = orjson.loads(last.partition(b"\n\n")[0].removeprefix(b"data: "))
+            if (usage := told["response"].get("usage")) is not None:
+                self._exchange.usage = _counts(usage)
+        return ready
+
+
+def _counts(usage: dict[str, Any] | None) -> Usage:
+    if usage is None:
+        return Usage()
+    details = usage.get("input_tokens_details") or {}
+    return Usage(
+        prompt=usage.get("input_tokens") or 0,
+        completion=usage.get("output_tokens") or 0,
+        cached=details.get("cached_tokens") or 0,
+    )
+
+
+OPENAI_RESPONSES = OpenAIResponses()
