@@ -23,6 +23,7 @@ from cluster.catalog.publisher import Publisher
 from cluster.datasets.tokens import load_tokenizer
 from cluster.errors import LorikeetError
 from cluster.jobs.supervision import Supervision
+from cluster.retention.expiry import Expiry
 from cluster.retention.policy import Policy
 from cluster.retention.sweep import Sweep
 from cluster.store.listen import listen
@@ -44,7 +45,8 @@ class SupervisorArgs(Strict):
     models_every: float = Field(15.0, gt=0)
     """Seconds between two looks for models whose application is gone."""
     sweep_every: float = Field(600.0, gt=0)
-    """Seconds between two searches for files that nothing needs any more."""
+    """Seconds between two searches for files that nothing needs any more, and for stored answers
+    whose time is over."""
     resources: Resources = Resources()
 
 
@@ -68,6 +70,7 @@ class Supervisor:
             platform.directory,
             Policy.of(platform.settings),
         )
+        expiry = Expiry(platform.database, Policy.of(platform.settings))
         replicas = asyncio.Event()
         recorder = Recorder(platform.redis, platform.database)
         self._tasks = [
@@ -77,6 +80,7 @@ class Supervisor:
                 _every(args.adapters_every, replicas, self._publish),
                 _every(args.models_every, asyncio.Event(), self._forget_models),
                 _every(args.sweep_every, asyncio.Event(), self._remove_files),
+                _every(args.sweep_every, asyncio.Event(), expiry.step),
                 listen(platform.redis, REPLICA_CHANNEL, replicas),
                 listen(platform.redis, CATALOG_CHANNEL, replicas),
                 recorder.run(),

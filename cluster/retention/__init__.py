@@ -1,1 +1,1 @@
-"""How long the files of what has ended stay, and their removal."""
+"""How long stored answers and the files of what has ended stay, and their removal."""

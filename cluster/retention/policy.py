@@ -1,4 +1,4 @@
-"""What of the artifact store may go, and when."""
+"""What may go, and when."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from cluster.store.schema import Adapter, Job
 
 @dataclass(frozen=True)
 class Policy:
-    """How long files stay after what they belong to has ended."""
+    """How long files stay after what they belong to has ended, and answers after they were made."""
 
     retired_adapter: timedelta
     ended_job: timedelta
     leftover: timedelta = timedelta(days=1)
     """No upload and no deletion pauses for so long: what does was cut off."""
+    stored_answer: timedelta = timedelta(days=30)
 
     @classmethod
     def of(cls, settings: Settings) -> Policy:
         return cls(
             timedelta(seconds=settings.retired_adapter_keep),
             timedelta(seconds=settings.ended_job_keep),
+            stored_answer=timedelta(seconds=settings.stored_keep),
         )
 
     def frees_folder(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from cluster.catalog.route import Destination, Plan
@@ -97,6 +98,14 @@ class Exchange:
     # shadow
     shadow_of: str | None = None
     """The request that this one is a copy of."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The body as its caller wrote it: without what a virtual model puts into it."""
+        if self.plan is None or self.plan.preset is None:
+            return self.document
+        asked: dict[str, Any] = orjson.loads(self.body)
+        return asked
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and the headers."""

@@ -60,7 +60,7 @@ class ChatRecord:
         self._completions = completions
         self._exchange = exchange
         self._who: Principal = exchange.principal
-        self._messages = exchange.document["messages"]
+        self._messages = exchange.asked["messages"]
         self._labels = pairs
         self._echo = {field: exchange.document.get(field) for field in ECHOED}
         self._pieces: list[bytes] = []

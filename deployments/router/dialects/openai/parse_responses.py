@@ -49,8 +49,7 @@ class ParseResponses:
             if body.get(field) not in (None, False):
                 raise InvalidRequest(f"{why}: {field} is not taken.", param=field)
         _check_tools(body)
-        if (pairs := labels(body.get("metadata"))) or "metadata" in body:
-            body["metadata"] = pairs
+        body["metadata"] = labels(body.get("metadata"))
         at_least(body, "max_output_tokens", 1)
         at_least(body, "top_logprobs", 0)
         check_texts(body, "stop")
@@ -64,7 +63,13 @@ class ParseResponses:
         body["store"] = False  # here is the store, not in an engine or at a provider
         assert exchange.principal is not None, "authenticate comes before parse"
         exchange.record = ResponseRecord(
-            self._saver, self._responses, exchange.principal, own, past, store=store
+            self._saver,
+            self._responses,
+            exchange.principal,
+            own,
+            past,
+            instructions=exchange.asked.get("instructions"),
+            store=store,
         )
         bound = body.get("max_output_tokens") or DEFAULT_COMPLETION
         exchange.prompt_estimate = size // BYTES_PER_TOKEN

@@ -32,6 +32,7 @@ class ResponseRecord:
         items: Sequence[Item],
         past: Past | None,
         *,
+        instructions: object,
         store: bool,
     ) -> None:
         self.id = new_id("resp_")
@@ -40,6 +41,7 @@ class ResponseRecord:
         self._who = who
         self._items = items
         self._past = past
+        self._instructions = instructions
         self._store = store
         self._number = 0
         """The next event's."""
@@ -89,6 +91,8 @@ class ResponseRecord:
             **response,
             "id": self.id,
             "previous_response_id": None if self._past is None else self._past.response_id,
+            # Without a virtual model's own, which its callers are not shown.
+            "instructions": self._instructions,
             "store": self._store,
             "error": None,
         }
