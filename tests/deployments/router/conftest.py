@@ -43,6 +43,8 @@ FIELDS = {
             "user",
             "cache_salt",
             "metadata",
+            "store",
+            "tools",
             "structured_outputs",
         }
     )
