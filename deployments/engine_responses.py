@@ -41,9 +41,9 @@ async def events(made: AsyncGenerator[Any, None]) -> AsyncGenerator[str, None]:
                     yield held
                     held = ""
     except Exception as error:
-        # VLLM 0.32 fails to write a generation's error as an event, and raises about that instead.
-        cause = error.__context__ if isinstance(error, ValidationError) else None
-        failure = cause if isinstance(cause, GenerationError) else error
+        # VLLM 0.32 fails to write a generation's error as an event, and raises about that instead:
+        # to its handlers that would be a fault of the request.
+        failure = GenerationError() if isinstance(error, ValidationError) else error
         if not begun:
             raise failure from None
         yield _told(failure)

@@ -44,6 +44,7 @@ FIELDS = {
             "cache_salt",
             "metadata",
             "store",
+            "temperature",
             "tools",
             "structured_outputs",
         }
