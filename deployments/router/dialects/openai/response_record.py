@@ -19,6 +19,10 @@ FINAL = b"event: response.completed\n"
 ERROR = b"event: error\n"
 _TOLD = (b"event: response.created\n", b"event: response.in_progress\n", FINAL, ERROR)
 """Events that say something of the response as a whole. In a text the line's end is escaped."""
+ENGINE_ONLY = frozenset(
+    {"kv_transfer_params", "ec_transfer_params", "input_messages", "output_messages"}
+)
+"""Fields of vLLM's answer whose requests are not taken."""
 
 
 class ResponseRecord:
@@ -87,8 +91,9 @@ class ResponseRecord:
         return made
 
     def _ours(self, response: dict[str, Any]) -> dict[str, Any]:
+        theirs = {key: value for key, value in response.items() if key not in ENGINE_ONLY}
         return {
-            **response,
+            **theirs,
             "id": self.id,
             "previous_response_id": None if self._past is None else self._past.response_id,
             # Without a virtual model's own, which its callers are not shown.

@@ -38,6 +38,7 @@ BEGUN: dict[str, Any] = {
     "instructions": None, "metadata": {}, "parallel_tool_calls": True, "status": "in_progress",
     "tool_choice": "none", "tools": [], "previous_response_id": None, "usage": None,
 }  # fmt: skip
+INNER = {"kv_transfer_params": None, "input_messages": None}
 DONE = {**BEGUN, "status": "completed", "output": [MESSAGE], "usage": USAGE}
 
 
@@ -66,8 +67,9 @@ def events(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(part.partition(b"\ndata: ")[2]) for part in body.split(b"\n\n") if part]
 
 
-async def answers(rig: Rig, document: dict[str, Any] = DONE) -> None:
-    (await rig.add_engine()).behaviour = Behaviour(script=(json.dumps(document).encode(),))
+async def answers(rig: Rig) -> None:
+    body = json.dumps({**DONE, **INNER}).encode()
+    (await rig.add_engine()).behaviour = Behaviour(script=(body,))
 
 
 async def test_an_answer_is_the_callers_and_can_be_read_again(rig: Rig) -> None:
