@@ -18,7 +18,8 @@ from cluster.tenancy.bootstrap import UNLIMITED_PLAN
 from cluster.tenancy.keys import Keys
 from cluster.tenancy.organizations import Organizations
 from cluster.tenancy.principal import Scope
-from tests.product.product import Product
+from tests.markdown import Page
+from tests.product.product import ROOT, Product
 
 COUNT = "Count from 1 to 9."
 TOOL: dict[str, Any] = {
@@ -263,3 +264,16 @@ def test_a_streamed_tool_call_is_stored_as_it_was_called(product: Product) -> No
     assert call.function.name == "get_weather"
     assert "city" in json.loads(call.function.arguments)
     chat.delete(stored.id)
+
+
+def test_the_examples_of_the_documentation_work(product: Product) -> None:
+    code = "\n".join(Page(ROOT / "docs" / "responses.md").blocks("python"))
+    for written, here in (("http://127.0.0.1:8000", product.url), ("lk-...", product.key)):
+        assert code.count(written) == 1
+        code = code.replace(written, here)
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    with pytest.raises(openai.NotFoundError):
+        scope["client"].responses.retrieve(scope["first"].id)
+    with pytest.raises(openai.NotFoundError):
+        scope["chat"].retrieve(scope["answer"].id)

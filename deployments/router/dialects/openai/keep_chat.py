@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import orjson
@@ -15,7 +16,11 @@ from deployments.router.dialects.openai.document import boolean
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.pipeline import Step
 
+log = logging.getLogger(__name__)
+
 _DONE = b"data: [DONE]\n\n"
+MAX_ID = 255
+"""Characters. A provider gives whatever it likes."""
 ECHOED = (
     "seed",
     "temperature",
@@ -79,6 +84,10 @@ class ChatRecord:
         return ready
 
     async def _keep(self, answer: dict[str, Any]) -> None:
+        identifier = answer.get("id")
+        if not isinstance(identifier, str) or not 1 <= len(identifier) <= MAX_ID:
+            log.warning("request %s is not stored: its answer has no id", self._exchange.id)
+            return
         kept = {
             **self._echo,
             **answer,
@@ -86,7 +95,7 @@ class ChatRecord:
             "input_user": self._exchange.user,
         }
         await self._saver.save(
-            f"chat completion {answer['id']}",
+            f"chat completion {identifier}",
             lambda: self._completions.add(self._who, self._messages, kept, self._labels),
         )
 

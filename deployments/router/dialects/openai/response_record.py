@@ -15,9 +15,11 @@ from cluster.stored.saver import Saver
 from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai.errors import body, from_engine, status_of
 
-FINAL = b"event: response.completed\n"
+ENDS = (b"event: response.completed\n", b"event: response.incomplete\n")
+"""VLLM has only the first, also for what was cut short."""
 ERROR = b"event: error\n"
-_TOLD = (b"event: response.created\n", b"event: response.in_progress\n", FINAL, ERROR)
+FAILED = b"event: response.failed\n"
+_TOLD = (b"event: response.created\n", b"event: response.in_progress\n", *ENDS, FAILED, ERROR)
 """Events that say something of the response as a whole. In a text the line's end is escaped."""
 ENGINE_ONLY = frozenset(
     {"kv_transfer_params", "ec_transfer_params", "input_messages", "output_messages"}
@@ -73,10 +75,16 @@ class ResponseRecord:
 
     async def _event(self, event: bytes) -> bytes:
         told = orjson.loads(data(event))
-        if event.startswith(FINAL):
+        if event.startswith(ENDS):
             response = told["response"] = await self._end(told["response"])
-            if response["status"] == "incomplete":  # as OpenAI calls it; to vLLM all are completed
+            if response["status"] == "incomplete":
                 told["type"] = "response.incomplete"
+        elif event.startswith(FAILED):
+            told["response"] = {
+                **self._ours(told["response"]),
+                "error": told["response"].get("error"),
+                "store": False,
+            }
         else:
             self._begun = told["response"] = self._ours(told["response"])
         return _event(told)

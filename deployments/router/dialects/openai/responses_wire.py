@@ -9,7 +9,13 @@ import orjson
 from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import render, render_event
-from deployments.router.dialects.openai.response_record import ERROR, FINAL, ResponseRecord, data
+from deployments.router.dialects.openai.response_record import (
+    ENDS,
+    ERROR,
+    FAILED,
+    ResponseRecord,
+    data,
+)
 from deployments.router.dialects.openai.wire import OPENAI
 from deployments.router.exchange import Exchange, Usage
 
@@ -45,13 +51,14 @@ class ResponseEvents(Events):
     def _take(self, ready: bytes) -> bytes:
         # Stands until the counts come, which a stream that is aborted never has.
         self._exchange.usage.completion += ready.count(_DELTA)
-        if ERROR in ready:
+        if ERROR in ready or FAILED in ready:
             self._broken()
-        if FINAL in ready:
-            _, _, last = ready.partition(FINAL)
-            told = orjson.loads(last.partition(b"\n\n")[0].removeprefix(b"data: "))
-            if (usage := told["response"].get("usage")) is not None:
-                self._exchange.usage = _counts(usage)
+        for end in ENDS:
+            if end in ready:
+                last = ready.partition(end)[2].partition(b"\n\n")[0]
+                usage = orjson.loads(last.removeprefix(b"data: "))["response"].get("usage")
+                if usage is not None:
+                    self._exchange.usage = _counts(usage)
         return ready
 
 

@@ -257,14 +257,29 @@ async def test_a_stream_that_its_caller_leaves_is_charged_for_what_came(rig: Rig
     assert 1 <= used.completion_tokens <= 10
 
 
-async def test_what_is_cut_short_is_called_incomplete(rig: Rig) -> None:
+@pytest.mark.parametrize("name", ["completed", "incomplete"])
+async def test_what_is_cut_short_is_called_incomplete(rig: Rig, name: str) -> None:
     cut = {**DONE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-    script = (BEGIN, *WORDS, event("response.completed", 4, response=cut))
+    script = (BEGIN, *WORDS, event(f"response.{name}", 4, response=cut))
     (await rig.add_engine()).behaviour = Behaviour(script=script)
     answered = await rig.post({**ASK, "stream": True}, PATH)
     assert b"event: response.incomplete\n" in answered.body
     assert events(answered.body)[-1]["type"] == "response.incomplete"
     assert rig.meter.events[0].completion_tokens == 2
+    async with client(rig) as http:
+        assert (await http.responses.retrieve("resp_0")).status == "incomplete"
+
+
+async def test_a_provider_that_fails_by_its_own_event_leaves_nothing_behind(rig: Rig) -> None:
+    failed = {**BEGUN, "status": "failed", "error": {"code": "server_error", "message": "no"}}
+    script = (BEGIN, WORDS[0], event("response.failed", 3, response=failed))
+    (await rig.add_engine()).behaviour = Behaviour(script=script)
+    last = events((await rig.post({**ASK, "stream": True}, PATH)).body)[-1]["response"]
+    assert (last["id"], last["store"], last["error"]["message"]) == ("resp_0", False, "no")
+    assert rig.meter.events[0].error_code == "engine_error"
+    async with client(rig) as http:
+        with pytest.raises(openai.NotFoundError):
+            await http.responses.retrieve("resp_0")
 
 
 async def test_a_store_that_is_away_is_told_before_anything_is_made(

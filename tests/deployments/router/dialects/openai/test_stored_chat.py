@@ -147,6 +147,15 @@ async def test_what_is_refused(rig: Rig, more: dict[str, Any], param: str) -> No
     assert rig.engines[0].requests == []
 
 
+async def test_an_answer_without_an_id_is_given_and_not_stored(rig: Rig) -> None:
+    engine = await rig.add_engine()
+    for answer in ({**ANSWER, "id": "i" * 256}, {"choices": []}):
+        engine.behaviour = Behaviour(script=(json.dumps(answer).encode(),))
+        assert (await rig.post(ASK, PATH)).json == answer
+    async with client(rig) as http:
+        assert (await http.chat.completions.list()).data == []
+
+
 async def test_what_breaks_off_is_not_stored(rig: Rig) -> None:
     engine = await rig.add_engine()
     broken = Behaviour(script=STREAM, pace=0.02, die_after=3)
