@@ -9,6 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+from cluster.catalog.split import Target
+from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from cluster.errors import Unavailable
 from cluster.stored import saver
 from cluster.stored.responses import Responses
@@ -323,34 +325,50 @@ async def test_a_store_that_goes_away_meanwhile_costs_no_answer(
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 
 
-@pytest.mark.parametrize(
-    ("more", "param", "words"),
-    [
-        ({"background": True}, "background", "background"),
-        ({"conversation": "conv_1"}, "conversation", "previous_response_id"),
-        ({"prompt": {"id": "pmpt_1"}}, "prompt", "prompts"),
-        ({"context_management": [{"type": "compaction"}]}, "context_management", "compacted"),
-        ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type", "web_search"),
-        ({"tools": [{"type": "mcp", "server_url": "x"}]}, "tools[0].type", "function"),
-        ({"input": None}, "input", "missing"),
-        ({"input": ["hi"]}, "input[0]", "object"),
-        ({"store": "yes"}, "store", "true or false"),
-        ({"stream": 1}, "stream", "true or false"),
-        ({"metadata": {"a": 1}}, "metadata.a", "string"),
-        ({"max_output_tokens": 0}, "max_output_tokens", "at least 1"),
-        ({"previous_response_id": 5}, "previous_response_id", "string"),
-        ({"cache_salt": ""}, "cache_salt", "1 to"),
-        ({"previous_input_messages": []}, "previous_input_messages", "Unrecognized"),
-        ({"model": "nobody"}, "model", "nobody"),
-    ],
-)
-async def test_what_is_refused(rig: Rig, more: dict[str, Any], param: str, words: str) -> None:
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"background": True}, "background", "background"),
+    ({"conversation": "conv_1"}, "conversation", "previous_response_id"),
+    ({"prompt": {"id": "pmpt_1"}}, "prompt", "prompts"),
+    ({"context_management": [{"type": "compaction"}]}, "context_management", "compacted"),
+    ({"tools": [TOOL, {"type": "web_search"}]}, "tools[1].type", "web_search"),
+    ({"tools": [{"type": "mcp", "server_url": "x"}]}, "tools[0].type", "function"),
+    ({"input": None}, "input", "missing"),
+    ({"input": ["hi"]}, "input[0]", "object"),
+    ({"store": "yes"}, "store", "true or false"),
+    ({"stream": 1}, "stream", "true or false"),
+    ({"metadata": {"a": 1}}, "metadata.a", "string"),
+    ({"max_output_tokens": 0}, "max_output_tokens", "at least 1"),
+    ({"previous_response_id": 5}, "previous_response_id", "string"),
+    ({"cache_salt": ""}, "cache_salt", "1 to"),
+    ({"previous_input_messages": []}, "previous_input_messages", "Unrecognized"),
+    ({"model": "nobody"}, "model", "nobody"),
+]
+
+
+async def test_what_is_refused_is_named(rig: Rig) -> None:
     await answers(rig)
-    answered = await rig.post({**ASK, **more}, PATH)
-    error = answered.json["error"]
-    assert answered.status in (400, 404)
-    assert (error["param"], words in error["message"]) == (param, True), error
+    for more, param, words in REFUSED:
+        answered = await rig.post({**ASK, **more}, PATH)
+        error = answered.json["error"]
+        assert answered.status in (400, 404)
+        assert (error["param"], words in error["message"]) == (param, True), error
     assert rig.engines[0].requests == []
+
+
+async def test_a_virtual_models_prompt_is_the_models_and_not_the_callers(rig: Rig) -> None:
+    await answers(rig)
+    platform, tenant = rig.platform, rig.tenant
+    await VirtualModels(platform.database, platform.redis).create(
+        Project(tenant.organization_id, tenant.project_id),
+        "helper",
+        Wish((Target("budgie", 1.0),), system_prompt="Secret."),
+    )
+    await rig.catalog.refresh()
+    first = await rig.post({**ASK, "model": "helper", "instructions": "Be short."}, PATH)
+    second = await rig.post({**ASK, "model": "helper", "previous_response_id": "resp_0"}, PATH)
+    prompts = [asked["instructions"] for asked in rig.engines[0].requests]
+    assert prompts == ["Secret.\n\nBe short.", "Secret."]
+    assert [one.json["instructions"] for one in (first, second)] == ["Be short.", None]
 
 
 async def test_what_means_nothing_is_taken(rig: Rig) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import openai
 import pytest
 
+from cluster.catalog.split import Target
+from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from cluster.errors import Unavailable
 from cluster.stored import saver
 from cluster.stored.completions import Completions
@@ -122,6 +124,22 @@ async def test_a_list_by_its_labels_and_what_changes_them(rig: Rig) -> None:
         assert (await stranger.chat.completions.list()).data == []
 
 
+async def test_a_virtual_models_prompt_is_not_among_the_messages(rig: Rig) -> None:
+    (await rig.add_engine()).behaviour = Behaviour(script=WHOLE)
+    platform, tenant = rig.platform, rig.tenant
+    await VirtualModels(platform.database, platform.redis).create(
+        Project(tenant.organization_id, tenant.project_id),
+        "helper",
+        Wish((Target("budgie", 1.0),), system_prompt="Secret."),
+    )
+    await rig.catalog.refresh()
+    await rig.post({**ASK, "model": "helper"}, PATH)
+    assert rig.engines[0].requests[0]["messages"][0]["content"] == "Secret."
+    async with client(rig) as http:
+        (message,) = (await http.chat.completions.messages.list("chatcmpl-req_1")).data
+        assert message.content == "hi"
+
+
 async def test_parts_of_a_message_are_listed_as_parts(rig: Rig) -> None:
     (await rig.add_engine()).behaviour = Behaviour(script=WHOLE)
     parts = [{"type": "text", "text": "hi"}]
@@ -132,18 +150,15 @@ async def test_parts_of_a_message_are_listed_as_parts(rig: Rig) -> None:
         assert message.to_dict()["content_parts"] == parts
 
 
-@pytest.mark.parametrize(
-    ("more", "param"),
-    [
+async def test_what_is_refused_is_named(rig: Rig) -> None:
+    await rig.add_engine()
+    for more, param in (
         ({"store": "yes"}, "store"),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
         ({"metadata": {"a": 1}}, "metadata.a"),
-    ],
-)
-async def test_what_is_refused(rig: Rig, more: dict[str, Any], param: str) -> None:
-    await rig.add_engine()
-    answered = await rig.post({**ASK, **more}, PATH)
-    assert (answered.status, answered.json["error"]["param"]) == (400, param)
+    ):
+        answered = await rig.post({**ASK, **more}, PATH)
+        assert (answered.status, answered.json["error"]["param"]) == (400, param)
     assert rig.engines[0].requests == []
 
 
