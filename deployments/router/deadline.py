@@ -1,4 +1,4 @@
-"""Step 2c: until when the caller wants the answer.
+"""Step 3b: until when the caller wants the answer.
 
 `timeout` in the body or the header `x-request-timeout`, in seconds, bound the whole request, a
 stream to its last byte; where both are given, the shorter one does. The SDKs tell in headers of
@@ -37,13 +37,12 @@ class Deadline:
             value = exchange.document.pop(FIELD)
             if value is not None:
                 asked = min(asked, self._field(value))
-        # The clock of the loop's timers; the request began before this step.
-        spent = time.perf_counter() - exchange.started
-        now = asyncio.get_running_loop().time()
+        begun = asyncio.get_running_loop().time() - (time.perf_counter() - exchange.started)
         if asked < self._most:
-            exchange.bound(asked, now - spent + asked)
-        patience = _patience(exchange.scope["headers"])
-        exchange.patient_until = min(exchange.deadline, now - spent + patience)
+            assert exchange.limit is not None, "the pipeline bounds every request"
+            exchange.seconds = asked
+            exchange.limit.reschedule(begun + asked)
+        exchange.patient_until = begun + _patience(exchange.scope["headers"])
 
     def _header(self, given: bytes) -> float:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from cluster.catalog.route import Destination, Plan
 from cluster.tenancy.admission import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
+from deployments.router.tier import Tier
 
 if TYPE_CHECKING:
     from deployments.router.answer import Answer
@@ -62,6 +65,13 @@ class Exchange:
     model: str = ""
     user: str | None = None
     """The caller's own end user, as the request names them."""
+    # deadline
+    limit: asyncio.Timeout | None = None
+    """Ends the request where it stands."""
+    seconds: float | None = None
+    """That the caller gave the request, where they did."""
+    patient_until: float = math.inf
+    """When the caller stops waiting for the first byte, on the loop's clock."""
     # resolve
     plan: Plan | None = None
     route: Destination | None = None
@@ -75,6 +85,8 @@ class Exchange:
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0
     """Tokens to hold for the request until its true count is known."""
+    # urgency
+    tier: Tier = Tier.DEFAULT
     # admit
     lease: Lease | None = None
     # dispatch
@@ -94,6 +106,12 @@ class Exchange:
     # shadow
     shadow_of: str | None = None
     """The request that this one is a copy of."""
+
+    @property
+    def deadline(self) -> float:
+        """When the request ends at the latest, on the loop's clock."""
+        when = None if self.limit is None else self.limit.when()
+        return math.inf if when is None else when
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and the headers."""

@@ -6,10 +6,8 @@ own, and some of its own have ended since.
 
 from __future__ import annotations
 
-from cluster.catalog.replicas import HEARTBEAT, Replica
+from cluster.catalog.replicas import HEARTBEAT, Replica, capacity
 
-LOOK_AHEAD = 8
-"""One in so many requests in an engine may wait there, so that it finds one when another ends."""
 GROWTH = 4
 """One in so many more requests are tried each second, once the engine lets few wait."""
 RECENT = 5
@@ -65,13 +63,13 @@ class Occupancy:
         """An engine whose requests need more memory than it has lets them wait inside."""
         self._most_running = [*self._most_running[1:], replica.running]
         most = max(self._most_running)
-        spare = max(2, most // LOOK_AHEAD)
-        if replica.waiting <= spare:
+        fits = capacity(most)
+        if replica.waiting <= fits - most:
             self._crowded = 0
-            grown = max(self.room, replica.running) + max(spare, self.room // GROWTH)
+            grown = max(self.room, replica.running) + max(2, self.room // GROWTH)
             self.room = min(replica.capacity, grown)
             return
         # Once may be a burst that it is just about to begin with.
         self._crowded += 1
         if self._crowded >= PATIENCE:
-            self.room = min(replica.capacity, most + spare)
+            self.room = min(replica.capacity, fits)

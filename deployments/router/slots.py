@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,9 +77,12 @@ class Queue:
 class Slots:
     """At most `most` requests wait for each model in this router."""
 
-    def __init__(self, pool: ReplicaPool, most: int) -> None:
+    def __init__(
+        self, pool: ReplicaPool, most: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._pool = pool
         self._most = most
+        self._clock = clock
         self._queues: dict[str, Queue] = {}
         self._numbers = itertools.count()
         self._usual = Usual()
@@ -99,7 +102,7 @@ class Slots:
         ticket: Ticket | None = None
         try:
             while True:
-                now = time.monotonic()
+                now = self._clock()
                 ruled_out = NOBODY
                 if passed:
                     ruled_out = frozenset(r for r, until in passed.items() if until > now)
@@ -130,7 +133,7 @@ class Slots:
                 await asyncio.wait([place], timeout=max(0.0, wake - now))
                 if place.done():
                     return place.result()
-                if time.monotonic() >= wish.until:
+                if self._clock() >= wish.until:
                     raise TimedOut(f"{wish.model!r} had no room for the request in time.")
         except asyncio.CancelledError:
             if ticket is not None:
@@ -156,7 +159,7 @@ class Slots:
     def _enter(self, wish: Wish, kind: Kind, before: Ticket | None, *, held: bool) -> Ticket:
         """Let it wait, in the turn that `before` had. Raises Overloaded where it would wait in
         vain."""
-        now = time.monotonic()
+        now = self._clock()
         queue = self._queues.get(wish.model)
         if queue is None:
             queue = self._queues[wish.model] = Queue(self._most)
@@ -206,7 +209,7 @@ class Slots:
             replica = self._pool.find(model, ticket.kind)
             assert replica is not None, "it fits"
             self._pool.take(replica)
-            queue.pace.turn(time.monotonic())
+            queue.pace.turn(self._clock())
             wish, place = queue.waiters[ticket]
             place.set_result(Place(self, wish, replica, ticket))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cluster.catalog.replicas import Replica
-from deployments.router.occupancy import LOOK_AHEAD, PATIENCE, Occupancy
+from cluster.catalog.replicas import Replica, capacity
+from deployments.router.occupancy import PATIENCE, Occupancy
 
 REPLICA = Replica("budgie", "r", "here", 1, "a", "/s", capacity=64)
 
@@ -64,7 +64,7 @@ def test_an_engine_whose_memory_is_full_gets_no_more_than_it_runs() -> None:
     for second in range(PATIENCE):
         assert occupancy.room == 64
         told(occupancy, second + 1.0, running=16, waiting=48)
-    assert occupancy.room == 16 + 16 // LOOK_AHEAD
+    assert occupancy.room == capacity(16)
     for second in range(20):
         told(occupancy, second + 10.0, running=16, waiting=0)
     assert occupancy.room == 64, "and more once it has room"

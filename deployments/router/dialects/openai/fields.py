@@ -13,6 +13,7 @@ ENGINE_ONLY = frozenset(
         "ec_transfer_params",
         "kv_transfer_params",
         "mm_processor_kwargs",
+        "priority",  # before other tenants; `service_tier` is for callers
         "prompt_embeds",  # a pickle
         "request_id",
         "stream_interval",  # many tokens in one event, which an aborted stream is accounted by
