@@ -136,13 +136,9 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for cells in ([pair.fair for pair in found], [pair.flood for pair in found]):
         columns = [
-            median([value(cell) for cell in cells])
-            for value in (
-                lambda cell: cell.ttft[0],
-                lambda cell: cell.ttft[1],
-                lambda cell: cell.latency[0],
-                lambda cell: cell.latency[1],
-            )
+            median([times[place] for times in of_cells])
+            for of_cells in ([cell.ttft for cell in cells], [cell.latency for cell in cells])
+            for place in (0, 1)
         ]
         shown = " | ".join(f"{one:.0f}" for one in columns)
         lines.append(f"| {cells[0].others} | {sum(cell.requests for cell in cells)} | {shown} |")

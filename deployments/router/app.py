@@ -110,7 +110,7 @@ def pipelines(
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
     def pipeline(parse: Step, *answer: Step) -> Pipeline:
-        before = [enter, who, read, name, deadline, resolve, parse, urgency, admit]
+        before: list[Step] = [enter, who, read, name, deadline, resolve, parse, urgency, admit]
         return Pipeline([*before, *answer], settle, limit)
 
     generate = pipeline(ParseInference(fields), dispatch, shadow, stream)
