@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ALL = ("bench.serving", "bench.training", "bench.startup")
+ALL = ("bench.serving", "bench.training", "bench.startup", "bench.fairness")
 
 
 def main() -> int:

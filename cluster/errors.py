@@ -12,7 +12,7 @@ LorikeetError
 ├── RateLimited                 429
 ├── Internal                    500
 ├── UpstreamFailed              502
-├── Unavailable                 503
+├── Unavailable                 503  ├── Overloaded
 └── TimedOut                    504
 
 Each class carries its HTTP status, its type and its code; usage rows keep the code.
@@ -135,6 +135,12 @@ class Unavailable(LorikeetError):
 
     def __init__(self, message: str, *, retry_after: float = 2.0, param: str | None = None) -> None:
         super().__init__(message, param=param, retry_after=retry_after)
+
+
+class Overloaded(Unavailable):
+    """More is asked than can be answered in time."""
+
+    code = "overloaded"
 
 
 class TimedOut(LorikeetError):

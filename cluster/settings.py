@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     first_token_retries: int = Field(2, ge=0, le=10)
     replica_wait: float = Field(15.0, ge=0)
     """How long a request waits for a replica while a model has none."""
+    hold_requests: int = Field(512, ge=1)
+    """Requests that wait in one router for a place in an engine, for each model."""
+    priority_organizations: str = ""
+    """Ids, with commas between them, of the organizations whose `service_tier` may be `priority`;
+    `*` is all."""
     body_max_bytes: int = Field(16 * 2**20, ge=1024)
     upload_max_bytes: int = Field(512 * 2**20, ge=1024)
     redis_fault: RedisFault = RedisFault.LOCAL
@@ -91,6 +96,11 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
         return url
+
+    @property
+    def hurried(self) -> frozenset[str]:
+        """The organizations that have the first tier, as they are named."""
+        return frozenset(filter(None, map(str.strip, self.priority_organizations.split(","))))
 
     @property
     def sql_url(self) -> str:

@@ -204,6 +204,13 @@ class Engine:
         return int(self._client.model_config.get_hidden_size())
 
     @property
+    def runs_at_once(self) -> int:
+        """The most sequences that it works on at the same time."""
+        config = self._client.vllm_config
+        ranks = int(config.parallel_config.data_parallel_size)
+        return int(config.scheduler_config.max_num_seqs) * ranks
+
+    @property
     def max_rank(self) -> int:
         lora = self._client.vllm_config.lora_config
         return 0 if lora is None else int(lora.max_lora_rank)

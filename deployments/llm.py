@@ -15,7 +15,7 @@ from ray.serve.config import AutoscalingContext
 
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
-from cluster.catalog.replicas import Replica
+from cluster.catalog.replicas import Replica, capacity
 from deployments.adapters import AdapterReconciler, reconcile
 from deployments.heartbeat import Heartbeat
 from deployments.platform import open_platform
@@ -44,8 +44,10 @@ class LLMArgs(Strict):
     aliases: tuple[str, ...] = ()
     engine: dict[str, Any] = Field(default_factory=dict)
     """vLLM's engine and server options, by vLLM's own names."""
-    max_queue: int = Field(256, ge=1)
-    """Requests that may run and wait in one replica before it is passed over."""
+    max_queue: int | None = Field(None, ge=1)
+    """Requests in one replica at a time; more wait in the routers, where tenants share. By default
+    as many as the engine runs at once (`max_num_seqs`) and an eighth more, so that it never waits
+    for one."""
     drain: float = Field(120.0, ge=0)
     """Seconds that requests in flight have to end when a replica is stopped. Where its resources
     are the only ones, its successor waits for them."""
@@ -103,7 +105,7 @@ class LLM:
         source = resolve(args.source)
         engine = await Engine.start(args.name, source, engine_options(args.engine))
         self._engine = engine
-        self._capacity = args.max_queue
+        self._capacity = args.max_queue or capacity(engine.runs_at_once)
         context = serve.get_replica_context()
         self._model = base_model(args, context.app_name, source, engine)
         await BaseModels(platform.database).register(self._model)

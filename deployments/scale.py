@@ -64,10 +64,19 @@ class Scale(Strict):
     replicas: int = Field(1, ge=1)
     autoscaling: Autoscaling | None = None
     resources: Resources = Resources()
+    surge: bool | None = None
+    """Whether, when the deployment changes, a successor is ready before its predecessor stops. That
+    takes the resources of one more replica for a while: without them it waits for ever. By default
+    yes, unless a replica has GPUs."""
 
     def options(self, policy: str | None = None) -> dict[str, Any]:
         """Keyword arguments of `Deployment.options`. `policy` replaces Serve's own scaling rule."""
-        chosen: dict[str, Any] = {"ray_actor_options": self.resources.actor_options()}
+        surge = self.resources.gpus == 0 if self.surge is None else self.surge
+        chosen: dict[str, Any] = {
+            "ray_actor_options": self.resources.actor_options(),
+            # A percentage, rounded up: one replica, as a rolling update replaces them one by one.
+            "max_surge_percent": 1 if surge else 0,
+        }
         if self.autoscaling is None:
             return chosen | {"num_replicas": self.replicas}
         scaling: dict[str, Any] = {

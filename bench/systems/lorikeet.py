@@ -9,6 +9,8 @@ from bench.chat import Endpoint
 from bench.systems.family import Family, answers, free_port
 from bench.systems.limits import switch_on
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class Lorikeet:
     """One detached Lorikeet in a home folder of its own.
@@ -20,11 +22,21 @@ class Lorikeet:
     name = "lorikeet"
 
     def __init__(
-        self, home: Path, folder: Path, model: str = "budgie", *, limited: bool = False
+        self,
+        home: Path,
+        folder: Path,
+        model: str = "budgie",
+        *,
+        limited: bool = False,
+        config: Path | None = None,
     ) -> None:
+        """`config` in the place of the product's own."""
         self.home = home
         self.model = model
         self.limited = limited
+        self.config = config
+        # The packages of this checkout, wherever the configuration lies.
+        self.variables = {"PYTHONPATH": str(ROOT)}
         self.family = Family(self.name, folder)
         self.port = free_port()
         self.command = str(Path(sys.executable).with_name("lorikeet"))
@@ -42,7 +54,9 @@ class Lorikeet:
             raise RuntimeError(f"{self.command} is not there: install the project first (make)")
         self.up = True
         where = ["--home", str(self.home), "--port", str(self.port)]
-        self.family.run([self.command, "up", "--detach", *where], {}, timeout=960)
+        if self.config is not None:
+            where.append(f"--config={self.config}")
+        self.family.run([self.command, "up", "--detach", *where], self.variables, timeout=960)
         self.family.await_ready(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"))
         if self.limited:
             switch_on(self.endpoint)

@@ -19,6 +19,13 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 EXPIRY = 5.0
 """Seconds after the last heartbeat at which a replica is taken for gone."""
+LOOK_AHEAD = 8
+"""One in so many requests in an engine may wait there, so that it finds one when another ends."""
+
+
+def capacity(at_once: int) -> int:
+    """Requests to be in an engine that runs so many at once."""
+    return at_once + max(2, at_once // LOOK_AHEAD)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Replica:
     adapters: frozenset[str] = frozenset()
     failures: dict[str, str] = field(default_factory=dict)
     capacity: int = 256
-    """Requests that may run and wait in it before it is passed over."""
+    """Requests that it takes at a time: what it runs at once, and a few more that wait in it."""
     running: int = 0
     waiting: int = 0
     fields: dict[str, frozenset[str]] = field(default_factory=dict)

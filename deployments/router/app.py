@@ -40,6 +40,7 @@ from deployments.platform import Platform, open_platform
 from deployments.router import health
 from deployments.router.admit import Admit
 from deployments.router.authenticate import Authenticate
+from deployments.router.deadline import Deadline
 from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
@@ -76,16 +77,19 @@ from deployments.router.serve_view import ServeView
 from deployments.router.services import Services
 from deployments.router.settle import Settle
 from deployments.router.shadow import Shadow
+from deployments.router.slots import Slots
 from deployments.router.stream import Stream
 from deployments.router.upstream import Upstreams
+from deployments.router.urgency import Urgency
 from deployments.scale import Scale, Strict
 
 
 class RouterArgs(Strict):
     """The ingress in `serve_config.yaml`."""
 
-    max_ongoing: int = Field(1000, ge=1)
-    """Requests in flight in one router replica."""
+    max_ongoing: int = Field(5000, ge=1)
+    """Requests in flight in one router replica, with those that wait for an engine. Further ones
+    wait where nobody tells tenants apart."""
     drain: float = Field(600.0, ge=0)
     """Seconds that requests in flight have to end when a replica is stopped: by default as long as
     `request_timeout` lets one run, since one that is cut here leaves no usage."""
@@ -105,13 +109,16 @@ def pipelines(
     limit = settings.request_timeout
     fields = Fields(pool)
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
-    name, resolve = Name(), Resolve(catalog, fields)
+    name, deadline, resolve = Name(), Deadline(limit), Resolve(catalog, fields)
+    urgency = Urgency(settings.hurried)
     admit, settle = Admit(admission), Settle(admission, meter)
-    dispatch, stream = Dispatch({Route: Engines(pool, Upstreams(), settings)}), Stream()
+    engines = Engines(pool, Slots(pool, settings.hold_requests), Upstreams(), settings)
+    dispatch, stream = Dispatch({Route: engines}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
     def pipeline(parse: Step, *answer: Step) -> Pipeline:
-        return Pipeline([enter, who, read, name, resolve, parse, admit, *answer], settle, limit)
+        before: list[Step] = [enter, who, read, name, deadline, resolve, parse, urgency, admit]
+        return Pipeline([*before, *answer], settle, limit)
 
     saver = Saver(platform.database)
     completions_kept = Completions(platform.database)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import orjson
 
 from cluster.catalog.route import Route
-from cluster.errors import InvalidRequest, LorikeetError, Unavailable
+from cluster.errors import InvalidRequest, LorikeetError, TimedOut, Unavailable
 from cluster.settings import Settings
 from deployments.router.address import addressed
 from deployments.router.answer import Answer, ConnectionLost
@@ -18,6 +18,7 @@ from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
+from deployments.router.slots import Place, Slots, Wish
 from deployments.router.upstream import EngineAnswer, Upstreams
 
 RETRY_PAUSE = 0.02
@@ -27,8 +28,11 @@ FAULTS = frozenset({500, 502, 503})
 
 
 class Engines:
-    def __init__(self, pool: ReplicaPool, upstreams: Upstreams, settings: Settings) -> None:
+    def __init__(
+        self, pool: ReplicaPool, slots: Slots, upstreams: Upstreams, settings: Settings
+    ) -> None:
         self._pool = pool
+        self._slots = slots
         self._upstreams = upstreams
         self._retries = settings.first_token_retries
         self._token = settings.token().encode()
@@ -45,21 +49,31 @@ class Engines:
             b"content-type: application/json\r\nx-request-id: %b\r\nx-lorikeet-token: %b\r\n"
             % (exchange.id.encode(), self._token)
         )
+        assert exchange.principal is not None, "authenticate comes before dispatch"
+        wish = Wish(
+            route.base.name,
+            route.engine_model,
+            exchange.principal.organization_id,
+            exchange.tier,
+            exchange.reserve,
+            min(exchange.deadline, exchange.patient_until),
+        )
         passed: dict[str, float] = {}
         told: LorikeetError | None = None
         failures = 0
-        unheard_until = deadline = time.monotonic() + self._pool.wait
+        deadline = time.monotonic() + self._pool.wait
+        unheard_until: float | None = None
         while failures <= self._retries:
             try:
-                replica = await self._pool.pick(
-                    route.base.name, route.engine_model, passed, deadline
-                )
-            except Unavailable as error:
+                # With an answer at hand others are tried, but nobody is waited for.
+                place = await self._slots.take(wish, passed, deadline, waits=told is None)
+            except (Unavailable, TimedOut) as error:
                 raise told or error from None
+            replica = place.replica
             address = self._pool.address(replica)
-            assert address is not None, "a picked replica can be reached"
+            assert address is not None, "a replica with a place can be reached"
             with ExitStack() as attempt:
-                attempt.callback(self._pool.take(replica))
+                attempt.callback(_leave, place, exchange)
                 # From here the engine works for the caller, who may leave before its counts come.
                 most = exchange.prompts * route.base.context_length
                 exchange.usage.prompt = min(exchange.prompt_estimate, most)
@@ -72,21 +86,21 @@ class Engines:
                     told = fault
                     # It may be the request that ends engines: it gets one more, not all of them.
                     failures = max(failures + 1, self._retries)
-                    # An answer is at hand: others are tried, but nobody is waited for.
-                    deadline = time.monotonic()
                 except ConnectionLost:
                     failures += 1
-                    if told is None:
-                        deadline = time.monotonic() + self._pool.wait
+                    deadline = time.monotonic() + self._pool.wait
                 except OSError as error:
                     # Nobody heard the request, so it may be sent anew, for as long as one waits.
-                    if time.monotonic() >= unheard_until:
+                    if unheard_until is None:
+                        deadline = unheard_until = time.monotonic() + self._pool.wait
+                    elif time.monotonic() >= unheard_until:
                         exchange.usage.prompt = 0
                         raise told or Unavailable(
                             f"No replica of {route.base.name!r} can be reached.", retry_after=5.0
                         ) from error
+                # Before its place goes to the next one who waits.
+                passed[replica.id] = self._pool.suspect(replica)
             exchange.usage.prompt = 0
-            passed[replica.id] = self._pool.suspect(replica)
             self._upstreams.forget(address)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
         raise told or Unavailable(
@@ -120,6 +134,10 @@ class Engines:
                 fresh = True
             else:
                 return answer
+
+
+def _leave(place: Place, exchange: Exchange) -> None:
+    place.leave(0 if exchange.answer is None else exchange.usage.total)
 
 
 async def _fault(answer: EngineAnswer, exchange: Exchange) -> LorikeetError | None:

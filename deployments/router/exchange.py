@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from cluster.catalog.route import Destination, Plan
 from cluster.tenancy.admission import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
+from deployments.router.tier import Tier
 
 if TYPE_CHECKING:
     from deployments.router.answer import Answer
@@ -64,6 +67,13 @@ class Exchange:
     model: str = ""
     user: str | None = None
     """The caller's own end user, as the request names them."""
+    # deadline
+    limit: asyncio.Timeout | None = None
+    """Ends the request where it stands."""
+    seconds: float | None = None
+    """That the caller gave the request, where they did."""
+    patient_until: float = math.inf
+    """When the caller stops waiting for the first byte, on the loop's clock."""
     # resolve
     plan: Plan | None = None
     route: Destination | None = None
@@ -79,6 +89,8 @@ class Exchange:
     """Tokens to hold for the request until its true count is known."""
     record: Record | None = None
     """Where more becomes of the answer than that its caller has it."""
+    # urgency
+    tier: Tier = Tier.DEFAULT
     # admit
     lease: Lease | None = None
     # dispatch
@@ -106,6 +118,12 @@ class Exchange:
             return self.document
         asked: dict[str, Any] = orjson.loads(self.body)
         return asked
+
+    @property
+    def deadline(self) -> float:
+        """When the request ends at the latest, on the loop's clock."""
+        when = None if self.limit is None else self.limit.when()
+        return math.inf if when is None else when
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the status line and the headers."""

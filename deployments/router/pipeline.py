@@ -39,7 +39,7 @@ class Pipeline:
     async def run(self, exchange: Exchange) -> None:
         failure: LorikeetError | None = None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as exchange.limit:
                 for step in self._steps:
                     await step(exchange)
         except ClientGone:
@@ -52,7 +52,8 @@ class Pipeline:
         except TimeoutError:
             if exchange.first_token_at is None:
                 exchange.usage = Usage()
-            failure = TimedOut(f"The request took more than {self._timeout:g} s.")
+            seconds = exchange.seconds or self._timeout
+            failure = TimedOut(f"The request took more than {seconds:g} s.")
         except LorikeetError as error:
             failure = error
         except Exception:

@@ -1,22 +1,25 @@
-"""Which replica takes a request: one that holds the adapter, with the fewest requests in it."""
+"""Which replica takes a request: one that holds the adapter and has room, the emptiest of them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+from cluster.catalog.routers import Routers
 from cluster.errors import Unavailable
 from cluster.store.listen import listen
 from cluster.store.redis import REPLICA_CHANNEL
 from cluster.waiting import happens
+from deployments.router.hold import Kind
+from deployments.router.occupancy import Occupancy
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,13 @@ class ReplicaPool:
         self.wait = wait
         """Seconds that a request may wait for a replica while there is none for it."""
         self._replicas: dict[str, list[Replica]] = {}
-        self._mine: Counter[str] = Counter()
+        self._occupancies: dict[str, Occupancy] = {}
         self._suspects: dict[str, float] = {}
+        self._presence = Routers(redis)
+        self._id = secrets.token_hex(8)
+        self._routers = 1
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when there may be more room than before."""
         self._arrival = asyncio.Condition()
 
     @property
@@ -46,25 +54,26 @@ class ReplicaPool:
         """How this router reaches a replica, None where it can't."""
         return replica.address if replica.node == self._node else replica.remote
 
-    async def pick(
-        self, model: str, engine_model: str, passed: Mapping[str, float], deadline: float
-    ) -> Replica:
-        """A replica of `model` that holds `engine_model`.
+    def find(self, model: str, kind: Kind) -> Replica | None:
+        """The replica of `model` that is to take a request of this kind, None while all are full.
 
-        `passed` has those that failed this very request, each with the time until which it is not
-        tried again. Waits for one until `deadline`, both on the monotonic clock; raises
-        Unavailable when all are full or none comes.
+        A suspect is one only where there is no other.
         """
-        while True:
-            now = time.monotonic()
-            holding = [r for r in self.models.get(model, []) if self._holds(r, engine_model)]
-            fresh = [r for r in holding if passed.get(r.id, now) <= now]
-            free = [r for r in fresh if self._load(r) < r.capacity]
-            if free:
-                return min(free, key=lambda r: (self._suspect(r), self._load(r)))
-            if fresh:
-                raise Unavailable(f"All replicas of {model!r} are full.", retry_after=1.0)
-            await self._wait_a_little(model, deadline)
+        best, least, sure = None, 0, False
+        for replica in self._fitting(model, kind):
+            suspect = self._suspect(replica)
+            if suspect and sure:
+                continue
+            if not suspect and not sure:
+                best, sure = None, True
+            occupancy = self._occupancy(replica)
+            if occupancy.free and (best is None or occupancy.load < least):
+                best, least = replica, occupancy.load
+        return best
+
+    def holds(self, model: str, kind: Kind) -> bool:
+        """Whether there is a replica for requests of this kind, be it full."""
+        return any(True for _ in self._fitting(model, kind))
 
     async def present(self, model: str) -> None:
         """Wait for any replica of `model`. Raises Unavailable when none comes in time."""
@@ -81,25 +90,25 @@ class ReplicaPool:
             async with asyncio.timeout(min(left, SUSPICION / 4)), self._arrival:
                 await self._arrival.wait()
 
-    def take(self, replica: Replica) -> Callable[[], None]:
-        """Count a request as this router's load on `replica`, until the result is called."""
-        self._mine[replica.id] += 1
+    def take(self, replica: Replica) -> None:
+        """Count a request as this router's load on `replica`."""
+        self._occupancy(replica).take()
 
-        def give_back() -> None:
-            self._mine[replica.id] -= 1
-            if not self._mine[replica.id]:
-                del self._mine[replica.id]
-
-        return give_back
+    def give_back(self, replica: Replica) -> None:
+        """The request is over."""
+        self._occupancy(replica).give_back()
 
     def suspect(self, replica: Replica) -> float:
         """Prefer any other to a replica that failed; until when, on the monotonic clock."""
         until = self._suspects[replica.id] = time.monotonic() + SUSPICION
         return until
 
-    def _holds(self, replica: Replica, engine_model: str) -> bool:
-        held = engine_model == replica.model or engine_model in replica.adapters
-        return held and self.address(replica) is not None
+    def _fitting(self, model: str, kind: Kind) -> Iterator[Replica]:
+        engine_model, ruled_out = kind
+        for replica in self._replicas.get(model, ()):
+            held = engine_model == replica.model or engine_model in replica.adapters
+            if held and replica.id not in ruled_out and self.address(replica) is not None:
+                yield replica
 
     def _suspect(self, replica: Replica) -> bool:
         until = self._suspects.get(replica.id)
@@ -110,9 +119,13 @@ class ReplicaPool:
             return False
         return True
 
-    def _load(self, replica: Replica) -> int:
-        # A heartbeat is up to a second old and counts this router's own requests too.
-        return max(self._mine[replica.id], replica.running + replica.waiting)
+    def _occupancy(self, replica: Replica) -> Occupancy:
+        found = self._occupancies.get(replica.id)
+        if found is None:
+            now = time.monotonic()
+            found = self._occupancies[replica.id] = Occupancy(replica, now)
+            found.hear(replica, self._routers, now)
+        return found
 
     async def watch(self) -> None:
         """Read the directory each second and at each change; without Redis, keep the last one."""
@@ -128,11 +141,31 @@ class ReplicaPool:
                 await happens(changes, HEARTBEAT)
         finally:
             listener.cancel()
+            with contextlib.suppress(RedisError, OSError):
+                # Without it, its share is the others' a few seconds later.
+                await self._presence.leave(self._id)
 
     async def _read(self) -> None:
-        self._replicas = await self._directory.read()
-        there = {replica.id for replicas in self._replicas.values() for replica in replicas}
-        for replica_id in self._suspects.keys() - there:
-            del self._suspects[replica_id]
+        replicas = await self._directory.read()
+        self._routers = max(1, await self._presence.beat(self._id))
+        self.hear(replicas)
         async with self._arrival:
             self._arrival.notify_all()
+
+    def hear(self, replicas: dict[str, list[Replica]]) -> None:
+        """These are all live replicas, as they last described themselves."""
+        self._replicas = replicas
+        there = {replica.id for group in replicas.values() for replica in group}
+        for replica_id in self._suspects.keys() - there:
+            del self._suspects[replica_id]
+        # One that is leaving still has requests, and may only have been late with its record.
+        self._occupancies = {
+            replica_id: occupancy
+            for replica_id, occupancy in self._occupancies.items()
+            if replica_id in there or occupancy.mine
+        }
+        now = time.monotonic()
+        for group in replicas.values():
+            for replica in group:
+                self._occupancy(replica).hear(replica, self._routers, now)
+        self.on_news()

@@ -15,6 +15,7 @@ from starlette.types import Message
 
 from cluster.catalog.route import Destination, Plan
 from deployments.router.exchange import Exchange
+from deployments.router.tier import Tier
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def _copy(exchange: Exchange, shadow: Destination) -> Exchange:
     copy.stream, copy.usage_wanted = exchange.stream, exchange.usage_wanted
     copy.prompts, copy.prompt_estimate = exchange.prompts, exchange.prompt_estimate
     copy.shadow_of = exchange.id
+    copy.tier, copy.reserve = Tier.FLEX, exchange.reserve
     return copy
 
 

@@ -17,11 +17,28 @@ def test_fixed_replicas_and_autoscaling_become_serves_options() -> None:
     assert fixed.options() == {
         "ray_actor_options": {"num_cpus": 0.5, "num_gpus": 1},
         "num_replicas": 2,
+        "max_surge_percent": 0,
     }
     scaling = Scale.read({"autoscaling": {"min": 1, "max": 4, "target": 8}}).options("m:f")
     assert scaling["autoscaling_config"]["max_replicas"] == 4
     assert scaling["autoscaling_config"]["policy"] == {"policy_function": "m:f"}
     assert "num_replicas" not in scaling
+
+
+@pytest.mark.parametrize(
+    ("given", "first"),
+    [
+        ({}, True),
+        ({"resources": {"cpus": 1}}, True),
+        ({"resources": {"gpus": 1}}, False),
+        ({"resources": {"gpus": 1}, "surge": True}, True),
+        ({"surge": False}, False),
+    ],
+)
+def test_a_successor_comes_first_unless_it_needs_the_gpu(
+    given: dict[str, object], first: bool
+) -> None:
+    assert (Scale.read(given).options()["max_surge_percent"] > 0) == first
 
 
 @pytest.mark.parametrize(

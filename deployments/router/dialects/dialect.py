@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from cluster.errors import LorikeetError
 from deployments.router.exchange import Exchange, Usage
+from deployments.router.tier import Tier
 
 
 class Events(ABC):
@@ -39,6 +41,9 @@ class Events(ABC):
 
 
 class Dialect(Protocol):
+    tiers: Mapping[str, Tier]
+    """What `service_tier` may be, and how urgent each is."""
+
     def user(self, document: dict[str, Any]) -> str | None:
         """The caller's own end user, as the body names them."""
 

@@ -74,6 +74,16 @@ def test_the_sockets_of_the_last_start_are_removed(
     assert (home / "v").is_dir()
 
 
+def test_haproxy_ends_no_stream_that_a_router_still_answers(
+    tmp_path: Path, ports: PortBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments.router.app import RouterArgs
+
+    monkeypatch.setattr(haproxy, "haproxy_binary", lambda: "/bin/true")
+    environment = haproxy_environment(tmp_path / "h", ports)
+    assert float(environment["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) >= RouterArgs().drain
+
+
 def test_haproxy_listens_on_loopback_only(
     tmp_path: Path, ports: PortBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

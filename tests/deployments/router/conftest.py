@@ -110,7 +110,7 @@ class Rig:
         return engine
 
     async def read_directory(self) -> None:
-        self.pool._replicas = await self.directory.read()
+        self.pool.hear(await self.directory.read())
 
     async def post(
         self,

@@ -27,3 +27,34 @@ async def test_a_suspect_that_is_gone_is_forgotten(redis: Redis) -> None:
     assert pool.models == {"budgie": [there]}
     assert there.id in pool._suspects
     watching.cancel()
+
+
+async def test_routers_share_an_engine_by_their_number(redis: Redis) -> None:
+    directory = ReplicaDirectory(redis)
+    full = Replica("budgie", "r", "here", 1, "a", "/s", capacity=8, running=8)
+    await directory.announce(full, changed=True)
+    pools = [ReplicaPool(directory, redis, "here", wait=10.0) for _ in range(2)]
+    watching = [asyncio.create_task(pool.watch()) for pool in pools]
+    kind = ("budgie", frozenset[str]())
+
+    async def places(pool: ReplicaPool, count: int) -> None:
+        """It comes to give so many places in an engine that others fill."""
+        async with asyncio.timeout(10):
+            while True:
+                free = 0
+                while (replica := pool.find("budgie", kind)) is not None:
+                    pool.take(replica)
+                    free += 1
+                for _ in range(free):
+                    pool.give_back(full)
+                if free == count:
+                    return
+                pools[0]._occupancies.clear()  # with what it gave while we looked
+                await directory.announce(full, changed=True)
+                await asyncio.sleep(0.01)
+
+    await places(pools[0], 4)
+    watching[1].cancel()
+    await asyncio.wait([watching[1]])
+    await places(pools[0], 8)
+    watching[0].cancel()

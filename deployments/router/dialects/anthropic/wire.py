@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headed, status_of
 from deployments.router.exchange import Exchange, Usage
+from deployments.router.tier import Tier
 
 TYPES = {
     400: "invalid_request_error",
@@ -29,6 +32,10 @@ _END = b"event: message_delta\n"
 
 
 class Anthropic:
+    tiers: Mapping[str, Tier] = MappingProxyType(
+        {"auto": Tier.DEFAULT, "standard_only": Tier.DEFAULT}
+    )
+
     def user(self, document: dict[str, Any]) -> str | None:
         metadata = document.get("metadata")
         user = metadata.get("user_id") if isinstance(metadata, dict) else None

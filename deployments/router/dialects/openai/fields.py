@@ -15,6 +15,7 @@ ENGINE_ONLY = frozenset(
         "kv_transfer_params",
         "mm_processor_kwargs",
         "previous_input_messages",  # a second way to continue, past the store
+        "priority",  # before other tenants; `service_tier` is for callers
         "prompt_embeds",  # a pickle
         "request_id",
         "stream_interval",  # many tokens in one event, which an aborted stream is accounted by

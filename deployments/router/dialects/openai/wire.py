@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import from_engine, render, render_event, status_of
 from deployments.router.exchange import Exchange, Usage
+from deployments.router.tier import Tier
 
 _COUNTS = b'"choices":[]'
 """Only the event that carries the counts has no choices. In a text the quotes are escaped."""
@@ -18,6 +21,17 @@ _DONE = b"data: [DONE]"
 
 
 class OpenAI:
+    tiers: Mapping[str, Tier] = MappingProxyType(
+        {
+            "auto": Tier.DEFAULT,
+            "default": Tier.DEFAULT,
+            "flex": Tier.FLEX,
+            "priority": Tier.PRIORITY,
+            "fast": Tier.PRIORITY,
+            "scale": Tier.DEFAULT,
+        }
+    )
+
     def user(self, document: dict[str, Any]) -> str | None:
         # The newer name of two for the same.
         named = (document.get("safety_identifier"), document.get("user"))
