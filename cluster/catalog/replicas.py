@@ -39,6 +39,8 @@ class Replica:
     remote: str | None = None
     adapters: frozenset[str] = frozenset()
     failures: dict[str, str] = field(default_factory=dict)
+    application: str = ""
+    """The Serve application that it belongs to; empty where Serve has no part in it."""
     capacity: int = 256
     """Requests that may run and wait in it before it is passed over."""
     running: int = 0

@@ -27,10 +27,17 @@ SUSPICION = 2.0
 class ReplicaPool:
     """The live replicas as this router sees them. `watch` keeps it fresh; picking does no I/O."""
 
-    def __init__(self, directory: ReplicaDirectory, redis: Redis, node: str, wait: float) -> None:
+    def __init__(
+        self,
+        directory: ReplicaDirectory,
+        redis: Redis,
+        reaches: Callable[[Replica], bool],
+        wait: float,
+    ) -> None:
+        """`reaches` says whether this router has a way to a replica."""
         self._directory = directory
         self._redis = redis
-        self._node = node
+        self._reaches = reaches
         self.wait = wait
         """Seconds that a request may wait for a replica while there is none for it."""
         self._replicas: dict[str, list[Replica]] = {}
@@ -41,10 +48,6 @@ class ReplicaPool:
     @property
     def models(self) -> dict[str, list[Replica]]:
         return self._replicas
-
-    def address(self, replica: Replica) -> str | None:
-        """How this router reaches a replica, None where it can't."""
-        return replica.address if replica.node == self._node else replica.remote
 
     async def pick(
         self, model: str, engine_model: str, passed: Mapping[str, float], deadline: float
@@ -99,7 +102,7 @@ class ReplicaPool:
 
     def _holds(self, replica: Replica, engine_model: str) -> bool:
         held = engine_model == replica.model or engine_model in replica.adapters
-        return held and self.address(replica) is not None
+        return held and self._reaches(replica)
 
     def _suspect(self, replica: Replica) -> bool:
         until = self._suspects.get(replica.id)

@@ -28,6 +28,7 @@ from deployments.router.app import pipelines
 from deployments.router.exchange import Exchange
 from deployments.router.pipeline import Pipeline
 from deployments.router.replicas import ReplicaPool
+from deployments.router.socket_transport import SocketTransport
 from tests.deployments.router.fake_engine import FakeEngine
 
 BUDGIE = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 2048, max_rank=64)
@@ -168,9 +169,18 @@ async def rig(
     authenticator = Authenticator(database, redis)
     catalog = Catalog(database)
     await catalog.refresh()
-    pool = ReplicaPool(platform.directory, redis, "here", chosen.replica_wait)
+    transport = SocketTransport("here")
+    pool = ReplicaPool(platform.directory, redis, transport.reaches, chosen.replica_wait)
     meter = Recorded()
-    steps = pipelines(platform, authenticator, catalog, pool, Admission(redis), meter)  # type: ignore[arg-type]
+    steps = pipelines(
+        platform,
+        authenticator,
+        catalog,
+        pool,
+        transport,
+        Admission(redis),
+        meter,  # type: ignore[arg-type]
+    )
     made = Rig(
         settings=chosen,
         tenant=tenant,
