@@ -50,7 +50,7 @@ class Pipeline:
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
         except TimeoutError:
-            if exchange.first_token_at is None:
+            if not exchange.headers_sent:
                 exchange.usage = Usage()
             failure = TimedOut(f"The request took more than {self._timeout:g} s.")
         except LorikeetError as error:

@@ -85,13 +85,16 @@ class Rig:
     catalog: Catalog
     platform: Platform
     meter: Recorded
+    transport: SocketTransport
     folder: Path
     pipelines: dict[str, Pipeline]
     engines: list[FakeEngine] = field(default_factory=list)
 
-    async def add_engine(self, model: str = "budgie", **more: Any) -> FakeEngine:
-        """Start a fake engine and announce it, as a replica would."""
-        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock")
+    async def add_engine(
+        self, model: str = "budgie", *, token: bytes | None = None, **more: Any
+    ) -> FakeEngine:
+        """Start a fake engine and announce it, as a replica would; with `token` on a port too."""
+        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock", token)
         await engine.start()
         replica = Replica(
             model=model,
@@ -100,12 +103,22 @@ class Rig:
             pid=1,
             actor_id="a",
             address=str(engine.path),
+            remote=engine.remote,
             fields=FIELDS,
         )
         self.engines.append(engine)
         await self.directory.announce(replace(replica, **more), changed=True)
         await self.read_directory()
         return engine
+
+    async def remove_engines(self) -> None:
+        """Stop all of them, in order."""
+        for number, engine in enumerate(self.engines):
+            await engine.stop()
+            engine.hang_up()
+            await self.directory.withdraw("budgie", f"replica{number}")
+        self.engines.clear()
+        await self.read_directory()
 
     async def read_directory(self) -> None:
         self.pool._replicas = await self.directory.read()
@@ -190,6 +203,7 @@ async def rig(
         catalog=catalog,
         platform=platform,
         meter=meter,
+        transport=transport,
         folder=tmp_path,
         pipelines=steps,
     )
