@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import report, startup, training
+from bench import report, router, startup, training
 
 
 def render(path: Path) -> str:
@@ -17,6 +17,8 @@ def render(path: Path) -> str:
             return training.markdown(content)
         case "startup":
             return startup.markdown(content)
+        case "router":
+            return router.markdown(content)
         case kind:
             raise ValueError(f"{path}: unknown kind {kind!r}")
 

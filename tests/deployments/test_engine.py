@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +88,9 @@ async def test_its_port_answers_routers_only(tmp_path: Path) -> None:
     path = tmp_path / "private" / "engine.sock"
     remote = await engine.listen(path, "127.0.0.1", "s3cret")
     assert remote is not None
+    async with asyncio.timeout(10):
+        while not all(server.started for server, _ in engine._servers):
+            await asyncio.sleep(0.01)
     replica = Replica("budgie", "r1", "there", 1, "a", str(path), remote)
     found = {}
     for node, token in (("there", ""), ("other", ""), ("other", "wrong"), ("other", "s3cret")):
