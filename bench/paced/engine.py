@@ -1,4 +1,7 @@
-"""The paced engine: every step all requests in flight get their next tokens, as in a real one."""
+"""The paced engine: each request in flight gets its next tokens at steps of its own.
+
+A real engine has one step for all. Here that would round what the router adds to whole steps.
+"""
 
 import asyncio
 from pathlib import Path
@@ -21,6 +24,8 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
         self.generation: Generation | None = None
+        self.due = 0.0
+        self.next: asyncio.TimerHandle | None = None
         self.transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,25 +40,37 @@ class Connection(asyncio.Protocol):
         """The caller has gone: nothing more is generated."""
         self.transport = None
         self.engine.running.discard(self)
+        if self.next is not None:
+            self.next.cancel()
 
     def on_body(self, body: bytes) -> None:
         """Read on."""
         self.body += body
 
     def on_message_complete(self) -> None:
-        """Begin to generate with the next step."""
+        """Begin to generate."""
         request, self.body = orjson.loads(self.body), b""
         self.generation = Generation(self.engine.wire, request, self.engine.steps)
-        self.engine.start(self)
+        self.engine.running.add(self)
+        self.due = asyncio.get_running_loop().time()
+        self.wait()
 
-    def step(self) -> bool:
-        """Write what comes next; whether it was the last."""
+    def wait(self) -> None:
+        """Make the next step when it is due, however late the last one was."""
+        self.due += STEP_S
+        self.next = asyncio.get_running_loop().call_at(self.due, self.step)
+
+    def step(self) -> None:
+        """Write what comes next."""
         assert self.generation is not None, "started"
         assert self.transport is not None, "connected"
         ready = self.generation.step()
         if ready:
             self.transport.write(ready)
-        return self.generation.over
+        if self.generation.over:
+            self.engine.running.discard(self)
+        else:
+            self.wait()
 
 
 class PacedEngine:
@@ -64,7 +81,6 @@ class PacedEngine:
         self.wire = Wire.of(model)
         self.steps = max(1, round(seconds / STEP_S))
         self.running: set[Connection] = set()
-        self.ticking: asyncio.TimerHandle | None = None
         self.servers: list[asyncio.Server] = []
 
     async def listen(self, path: Path, port: int) -> None:
@@ -75,29 +91,7 @@ class PacedEngine:
             await loop.create_server(lambda: Connection(self), "127.0.0.1", port),
         ]
 
-    def start(self, connection: Connection) -> None:
-        """Take a request into the next step."""
-        self.running.add(connection)
-        if self.ticking is None:
-            loop = asyncio.get_running_loop()
-            self.due = loop.time() + STEP_S
-            self.ticking = loop.call_at(self.due, self.tick)
-
-    def tick(self) -> None:
-        """One step."""
-        for connection in list(self.running):
-            if connection.step():
-                self.running.discard(connection)
-        self.ticking = None
-        if self.running:
-            loop = asyncio.get_running_loop()
-            # On time again after a step that was late, and never two at once.
-            self.due = max(self.due + STEP_S, loop.time() + STEP_S / 2)
-            self.ticking = loop.call_at(self.due, self.tick)
-
     async def stop(self) -> None:
         """Serve no more."""
-        if self.ticking is not None:
-            self.ticking.cancel()
         for server in self.servers:
             server.close()
