@@ -94,7 +94,7 @@ class Rig:
         self, model: str = "budgie", *, token: bytes | None = None, **more: Any
     ) -> FakeEngine:
         """Start a fake engine and announce it, as a replica would; with `token` on a port too."""
-        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock", token)
+        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock", token=token)
         await engine.start()
         replica = Replica(
             model=model,

@@ -49,9 +49,6 @@ class Behaviour:
 @dataclass
 class FakeEngine:
     path: Path
-    token: bytes | None = None
-    """Where it is given, the engine listens on a port as well, and answers there who knows it."""
-    remote: str | None = None
     behaviour: Behaviour = field(default_factory=Behaviour)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
@@ -61,6 +58,9 @@ class FakeEngine:
     server: asyncio.Server | None = None
     network: asyncio.Server | None = None
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    token: bytes | None = None
+    """Where it is given, the engine listens on a port as well, and answers there who knows it."""
+    remote: str | None = None
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, str(self.path))
