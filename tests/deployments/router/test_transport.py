@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ray.serve.exceptions import RayServeException
 
 from cluster.catalog.replicas import Replica
+from cluster.settings import Settings
 from deployments import engine_call
 from deployments.router.answer import ConnectionLost
 from deployments.router.handle_transport import HandleTransport
@@ -114,6 +116,19 @@ def test_a_handle_reaches_what_serve_has_deployed_on_any_node() -> None:
     by_handle = HandleTransport(handles({}))
     assert by_handle.reaches(replace(REPLICA, node="elsewhere"))
     assert not by_handle.reaches(replace(REPLICA, application="")), "a record of an older version"
+
+
+def test_the_setting_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.router import app
+
+    monkeypatch.setenv("LORIKEET_TRANSPORT", "handle")
+    assert isinstance(app.transport_of(Settings().transport), HandleTransport)
+    monkeypatch.delenv("LORIKEET_TRANSPORT")
+    node = SimpleNamespace(get_node_id=lambda: "here")
+    monkeypatch.setattr(app.ray, "get_runtime_context", lambda: node)
+    chosen = app.transport_of(Settings().transport)
+    assert isinstance(chosen, SocketTransport)
+    assert chosen.reaches(REPLICA), "its own node is told to it"
 
 
 async def test_a_handle_that_broke_is_made_again() -> None:
