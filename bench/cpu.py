@@ -15,6 +15,7 @@ ROLES: tuple[tuple[str, str], ...] = (
     (r"ServeReplica:.*Ingress", "ingress"),
     (r"ServeReplica:.*LLM", "llm replica"),
     (r"ServeReplica:.*[Ss]upervisor", "supervisor"),
+    (r"ServeReplica:paced", "paced engine"),
     (r"ServeReplica:", "other replicas"),
     (r"ServeController", "serve controller"),
     (r"redis-server", "redis"),

@@ -4,17 +4,12 @@ The speed of a small machine drifts by more than the differences that are of int
 cells that ran next to each other are compared, in alternating order.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import psutil
-
-from bench.cpu import Clock, read, shares
-from bench.load import Job
+from bench.job import Job
 from bench.quantile import median
+from bench.sample import Sample, measure
 from bench.systems.system import System
 
 
@@ -35,19 +30,6 @@ class Cell:
         if kind not in ("stream", "plain") or not parallel.isdigit() or int(parallel) < 1:
             raise ValueError(f"cell {text!r}: expected stream:N or plain:N, N at least 1")
         return cls(kind == "stream", int(parallel))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What one system did in one cell. Times are milliseconds: p50, p99."""
-
-    requests: int
-    rate: float
-    ttft: list[float]
-    latency: list[float]
-    events: float
-    errors: dict[str, int]
-    cpu: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -98,37 +80,14 @@ def schedule(cells: Sequence[Cell], count: int) -> Iterator[tuple[int, Cell, boo
             yield index, cell, (index + place) % 2 == 0
 
 
-def measure(system: System, cell: Cell, seconds: float) -> Sample:
+def measured(system: System, cell: Cell, seconds: float) -> Sample:
     """Load one system with one cell."""
     at = system.endpoint
-    job = Job(at.host, at.port, at.model, at.key, cell.stream, cell.parallel, seconds)
-    processes = system.processes()
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.load"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as load:
-        try:
-            assert load.stdin is not None
-            assert load.stdout is not None
-            watched = [*processes, psutil.Process(load.pid)]
-            load.stdin.write(json.dumps(asdict(job)))
-            load.stdin.close()
-            before: Clock | None = None
-            line = ""
-            for line in load.stdout:
-                if line.strip() == "begin":
-                    before = read(watched)
-                else:
-                    break
-            cpu = shares(before, read(watched)) if before is not None else {}
-            if not line.startswith("{"):
-                raise RuntimeError(f"the load generator ended with {load.wait(10)} and no tally")
-            return Sample(**json.loads(line), cpu=cpu)
-        finally:
-            load.kill()
+    job = Job(
+        at.host, at.port, at.model, at.key, cell.stream, cell.parallel, seconds,
+        adapters=at.adapters,
+    )  # fmt: skip
+    return measure(system, job)
 
 
 def pair(
@@ -136,7 +95,7 @@ def pair(
 ) -> Pair:
     """Measure both systems, the reference first or last."""
     if first:
-        one, two = measure(reference, cell, seconds), measure(candidate, cell, seconds)
+        one, two = measured(reference, cell, seconds), measured(candidate, cell, seconds)
     else:
-        two, one = measure(candidate, cell, seconds), measure(reference, cell, seconds)
+        two, one = measured(candidate, cell, seconds), measured(reference, cell, seconds)
     return Pair(candidate.name, cell, index, first, one, two)

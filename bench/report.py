@@ -9,8 +9,9 @@ from typing import Any
 
 from bench.chat import TOKENS
 from bench.cpu import Rest
-from bench.pairs import Cell, Pair, Sample, Spread, spread
+from bench.pairs import Cell, Pair, Spread, spread
 from bench.quantile import median
+from bench.sample import Sample
 
 REFERENCE = "vllm"
 

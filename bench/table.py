@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import fairness, report, startup, training
+from bench import fairness, report, router, soak, startup, training
 
 
 def render(path: Path) -> str:
@@ -19,6 +19,10 @@ def render(path: Path) -> str:
             return startup.markdown(content)
         case "fairness":
             return fairness.markdown(content)
+        case "router":
+            return router.markdown(content)
+        case "soak":
+            return soak.markdown(content)
         case kind:
             raise ValueError(f"{path}: unknown kind {kind!r}")
 

@@ -32,6 +32,15 @@ class RedisFault(StrEnum):
     """Answer 503 with Retry-After."""
 
 
+class TransportKind(StrEnum):
+    """The way from a router to the replicas of language models."""
+
+    SOCKET = "socket"
+    """The replicas' own sockets: a unix socket on the same node, TCP with a token to others."""
+    HANDLE = "handle"
+    """Serve's handle: slower, and Serve chooses the replica."""
+
+
 class Settings(BaseSettings):
     """Where things are kept and how much is allowed. Sizes in bytes, times in seconds."""
 
@@ -49,6 +58,7 @@ class Settings(BaseSettings):
     internal_token: SecretStr | None = None
     """Shared by routers and replicas that talk over TCP; None means a file in `home`."""
 
+    transport: TransportKind = TransportKind.SOCKET
     request_timeout: float = Field(600.0, gt=0)
     first_token_retries: int = Field(2, ge=0, le=10)
     replica_wait: float = Field(15.0, ge=0)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import socket
 from argparse import Namespace
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from safetensors import safe_open
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.protocol import (
     AnthropicCountTokensRequest,
@@ -67,10 +67,10 @@ from deployments.adapters import LoadFailed
 from deployments.engine_app import EngineApp
 from deployments.engine_fields import known_fields
 from deployments.engine_process import MARKER
+from deployments.guard import guarded
 
 log = logging.getLogger(__name__)
 
-TOKEN_HEADER = b"x-lorikeet-token"
 ENDPOINTS: dict[str, tuple[type, ...]] = {
     "/v1/chat/completions": (ChatCompletionRequest, ChatParams),
     "/v1/completions": (CompletionRequest, CompletionParams),
@@ -151,17 +151,21 @@ class Engine:
         )
         return cls(client, app, loads[0], _folder(config.model_config.model))
 
+    @cached_property
+    def app(self) -> EngineApp:
+        """What answers requests."""
+        return EngineApp(self._app)
+
     async def listen(self, path: Path, host: str | None, token: str) -> str | None:
         """Serve on the unix socket `path` and, where `host` is given, on a free port of it.
 
         Returns the `host:port` of the latter.
         """
-        app = EngineApp(self._app)
-        self._serve(app, _local(path))
+        self._serve(self.app, _local(path))
         if host is None:
             return None
         remote = socket.create_server((host, 0))
-        self._serve(_guarded(app, token.encode()), remote)
+        self._serve(guarded(self.app, token.encode()), remote)
         return f"{host}:{remote.getsockname()[1]}"
 
     def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
@@ -313,16 +317,3 @@ def _public_model_name(models: OpenAIServingModels) -> Any:
         return base if lora_request is None else public_name(lora_request.lora_name)
 
     return model_name
-
-
-def _guarded(app: ASGIApp, token: bytes) -> ASGIApp:
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http", "neither websockets nor a lifespan are served"
-        given = dict(scope["headers"]).get(TOKEN_HEADER, b"")
-        if not hmac.compare_digest(given, token):
-            await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await app(scope, receive, send)
-
-    return guarded

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -17,6 +18,7 @@ from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.replicas import Replica, capacity
 from deployments.adapters import AdapterReconciler, reconcile
+from deployments.engine_call import Piece, call
 from deployments.heartbeat import Heartbeat
 from deployments.platform import open_platform
 from deployments.scale import Scale, Strict
@@ -148,6 +150,7 @@ class LLM:
             remote=self._remote,
             adapters=self._reconciler.loaded,
             failures=self._reconciler.failures,
+            application=self._model.application,
             capacity=self._capacity,
             running=running,
             waiting=waiting,
@@ -159,6 +162,12 @@ class LLM:
             await changed.wait()
             changed.clear()
             self._heartbeat.changed()
+
+    async def call(self, path: str, headers: bytes, body: bytes) -> AsyncGenerator[Piece, None]:
+        """A request that came by Serve's handle instead of the engine's socket."""
+        async with aclosing(call(self._engine.app, path, headers, body)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def openapi(self) -> dict[str, Any]:
         """The engine's own description of the endpoints it answers."""

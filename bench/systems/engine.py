@@ -15,6 +15,8 @@ class Engine:
     max_cpu_loras: int = 64
     max_lora_rank: int = 64
     kv_cache_gib: int = 1
+    adapters: tuple[Path, ...] = ()
+    """Folders of LoRA adapters, each named by its folder."""
 
     def __post_init__(self) -> None:
         if not (self.weights / "config.json").is_file():
@@ -41,6 +43,11 @@ class Engine:
             if value is not True:
                 words.append(str(value))
         return words
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """What requests call the adapters."""
+        return tuple(folder.name for folder in self.adapters)
 
     def environment(self) -> dict[str, str]:
         """What vLLM reads from the environment; no usage reports, no hub."""

@@ -1,6 +1,7 @@
 """Lorikeet, started as a user starts it: `lorikeet up`."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -29,14 +30,20 @@ class Lorikeet:
         *,
         limited: bool = False,
         config: Path | None = None,
+        adapters: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        """`config` in the place of the product's own."""
+        """`config` in the place of the product's own; `adapters` are folders, named by their names.
+
+        `variables` are environment variables of all its processes.
+        """
         self.home = home
         self.model = model
         self.limited = limited
         self.config = config
+        self.adapters = adapters
         # The packages of this checkout, wherever the configuration lies.
-        self.variables = {"PYTHONPATH": str(ROOT)}
+        self.variables = {"PYTHONPATH": str(ROOT), **(variables or {})}
         self.family = Family(self.name, folder)
         self.port = free_port()
         self.command = str(Path(sys.executable).with_name("lorikeet"))
@@ -46,7 +53,8 @@ class Lorikeet:
     def endpoint(self) -> Endpoint:
         """Its front door, with the admin key that the first start wrote."""
         key = (self.home / "admin.key").read_text().strip()
-        return Endpoint("127.0.0.1", self.port, self.model, key)
+        names = tuple(folder.name for folder in self.adapters)
+        return Endpoint("127.0.0.1", self.port, self.model, key, names)
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -58,6 +66,10 @@ class Lorikeet:
             where.append(f"--config={self.config}")
         self.family.run([self.command, "up", "--detach", *where], self.variables, timeout=960)
         self.family.await_ready(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"))
+        for adapter in self.adapters:
+            given = [str(adapter), "--name", adapter.name, "--base", self.model]
+            where = ["--home", str(self.home)]
+            self.family.run([self.command, "adapters", "add", *given, *where], {}, timeout=120)
         if self.limited:
             switch_on(self.endpoint)
 

@@ -1,4 +1,4 @@
-"""ray.serve.llm's default OpenAI app, in a Ray instance of its own.
+"""ray.serve.llm's OpenAI app, by default or with direct streaming, in a Ray of its own.
 
 The same file is the program (`python -m bench.systems.ray_serve_llm`, the job as JSON in its
 first argument) that the system starts.
@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import psutil
 from bench.chat import Endpoint
 from bench.systems.engine import Engine
 from bench.systems.family import Family, free_port
+from cluster.embedded.haproxy import haproxy_environment
+from cluster.embedded.ports import port_block
 
 LOGICAL_CPUS = 16
 """Ray's own count of cores, so that the default deployments fit on a small machine."""
@@ -28,13 +31,15 @@ READY = "ready"
 class RayServeLlm:
     """`build_openai_app` with one model; only what makes it fit on the machine is set."""
 
-    name = "ray-serve-llm"
-
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, *, direct: bool = False) -> None:
+        """`direct`: its direct streaming, where HAProxy asks the replicas without an ingress."""
+        self.name = "ray-serve-llm-direct" if direct else "ray-serve-llm"
         self.engine = engine
+        self.direct = direct
         self.family = Family(self.name, folder)
         self.endpoint = Endpoint("127.0.0.1", free_port(), engine.model)
         self.home: Path | None = None
+        self.ports = ExitStack()
 
     def start(self) -> None:
         """Start Ray and the app."""
@@ -43,7 +48,12 @@ class RayServeLlm:
         token = self.home / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
-        engine = {**asdict(self.engine), "weights": str(self.engine.weights.resolve())}
+        variables = {} if not self.direct else self.direct_streaming()
+        engine = {
+            **asdict(self.engine),
+            "adapters": (),
+            "weights": str(self.engine.weights.resolve()),
+        }
         job = {"engine": engine, "port": self.endpoint.port, "home": str(self.home)}
         self.family.spawn(
             [sys.executable, "-m", "bench.systems.ray_serve_llm", json.dumps(job)],
@@ -57,14 +67,25 @@ class RayServeLlm:
                 "RAY_worker_niceness": "0",
                 # Otherwise Ray puts the machine's outer address in the place of 127.0.0.1.
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                **variables,
             },
         )
         # Not /v1/models: the ingress answers that long before the engine is loaded.
         self.family.await_ready((self.home / READY).is_file)
 
+    def direct_streaming(self) -> dict[str, str]:
+        """What switches it on; HAProxy is kept to this machine as the product keeps its own."""
+        assert self.home is not None, "started"
+        ports = self.ports.enter_context(port_block(self.home, besides=self.endpoint.port))
+        return {
+            "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
+            **haproxy_environment(self.home / "h", ports),
+        }
+
     def stop(self) -> None:
         """End it and remove Ray's session folder."""
         self.family.stop()
+        self.ports.close()
         if self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
 

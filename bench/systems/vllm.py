@@ -18,17 +18,21 @@ class Vllm:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.family = Family(self.name, folder)
-        self.endpoint = Endpoint("127.0.0.1", free_port(), engine.model)
+        self.endpoint = Endpoint(
+            "127.0.0.1", free_port(), engine.model, adapters=engine.adapter_names
+        )
 
     def start(self) -> None:
         """Start the server."""
         at = self.endpoint
+        loaded = [f"{folder.name}={folder}" for folder in self.engine.adapters]
         self.family.spawn(
             [
                 *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
                 *("--model", str(self.engine.weights), "--served-model-name", at.model),
                 *("--host", at.host, "--port", str(at.port), "--disable-uvicorn-access-log"),
                 *self.engine.arguments(),
+                *(["--lora-modules", *loaded] if loaded else []),
             ],
             self.engine.environment(),
         )

@@ -46,6 +46,8 @@ class Replica:
     remote: str | None = None
     adapters: frozenset[str] = frozenset()
     failures: dict[str, str] = field(default_factory=dict)
+    application: str = ""
+    """The Serve application that it belongs to; empty where Serve has no part in it."""
     capacity: int = 256
     """Requests that it takes at a time: what it runs at once, and a few more that wait in it."""
     running: int = 0

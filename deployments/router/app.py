@@ -26,6 +26,7 @@ from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
+from cluster.settings import TransportKind
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
 from cluster.stored.completions import Completions
@@ -67,6 +68,7 @@ from deployments.router.engines import Engines
 from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
 from deployments.router.gate import Gate
+from deployments.router.handle_transport import HandleTransport
 from deployments.router.name import Name
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline, Step
@@ -78,8 +80,9 @@ from deployments.router.services import Services
 from deployments.router.settle import Settle
 from deployments.router.shadow import Shadow
 from deployments.router.slots import Slots
+from deployments.router.socket_transport import SocketTransport
 from deployments.router.stream import Stream
-from deployments.router.upstream import Upstreams
+from deployments.router.transport import Transport
 from deployments.router.urgency import Urgency
 from deployments.scale import Scale, Strict
 
@@ -101,6 +104,7 @@ def pipelines(
     authenticator: Authenticator,
     catalog: Catalog,
     pool: ReplicaPool,
+    transport: Transport,
     admission: Admission,
     meter: Meter,
 ) -> dict[str, Pipeline]:
@@ -112,7 +116,7 @@ def pipelines(
     name, deadline, resolve = Name(), Deadline(limit), Resolve(catalog, fields)
     urgency = Urgency(settings.hurried)
     admit, settle = Admit(admission), Settle(admission, meter)
-    engines = Engines(pool, Slots(pool, settings.hold_requests), Upstreams(), settings)
+    engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
     dispatch, stream = Dispatch({Route: engines}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
@@ -140,6 +144,12 @@ def pipelines(
         "/v1/messages": messages,
         "/v1/messages/count_tokens": messages,
     }
+
+
+def transport_of(kind: TransportKind) -> Transport:
+    if kind is TransportKind.HANDLE:
+        return HandleTransport()
+    return SocketTransport(ray.get_runtime_context().get_node_id())
 
 
 class Ingress:
@@ -174,11 +184,9 @@ class Ingress:
         )
         catalog = Catalog(platform.database)
         await catalog.refresh()
+        transport = transport_of(settings.transport)
         pool = ReplicaPool(
-            platform.directory,
-            platform.redis,
-            ray.get_runtime_context().get_node_id(),
-            settings.replica_wait,
+            platform.directory, platform.redis, transport.reaches, settings.replica_wait
         )
         admission = Admission(platform.redis, settings.redis_fault)
         meter = Meter(platform.redis, settings.home)
@@ -197,7 +205,9 @@ class Ingress:
             completions=Completions(platform.database),
             serve=ServeView(),
         )
-        self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
+        self._pipelines |= pipelines(
+            platform, authenticator, catalog, pool, transport, admission, meter
+        )
         tasks = [
             asyncio.create_task(work)
             for work in (

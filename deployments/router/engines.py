@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import orjson
 
+from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Route
 from cluster.errors import InvalidRequest, LorikeetError, TimedOut, Unavailable
 from cluster.settings import Settings
@@ -19,7 +20,7 @@ from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
 from deployments.router.slots import Place, Slots, Wish
-from deployments.router.upstream import EngineAnswer, Upstreams
+from deployments.router.transport import ReplicaAnswer, Transport
 
 RETRY_PAUSE = 0.02
 """Seconds before the first retry, with jitter; doubled for each further one."""
@@ -29,11 +30,11 @@ FAULTS = frozenset({500, 502, 503})
 
 class Engines:
     def __init__(
-        self, pool: ReplicaPool, slots: Slots, upstreams: Upstreams, settings: Settings
+        self, pool: ReplicaPool, slots: Slots, transport: Transport, settings: Settings
     ) -> None:
         self._pool = pool
         self._slots = slots
-        self._upstreams = upstreams
+        self._transport = transport
         self._retries = settings.first_token_retries
         self._token = settings.token().encode()
 
@@ -70,15 +71,13 @@ class Engines:
             except (Unavailable, TimedOut) as error:
                 raise told or error from None
             replica = place.replica
-            address = self._pool.address(replica)
-            assert address is not None, "a replica with a place can be reached"
             with ExitStack() as attempt:
                 attempt.callback(_leave, place, exchange)
                 # From here the engine works for the caller, who may leave before its counts come.
                 most = exchange.prompts * route.base.context_length
                 exchange.usage.prompt = min(exchange.prompt_estimate, most)
                 try:
-                    answer = await self._ask(address, exchange, headers, body, attempt)
+                    answer = await self._ask(replica, exchange, headers, body, attempt)
                     fault = await _fault(answer, exchange)
                     if fault is None:
                         exchange.cleanup.append(attempt.pop_all().close)
@@ -101,21 +100,21 @@ class Engines:
                 # Before its place goes to the next one who waits.
                 passed[replica.id] = self._pool.suspect(replica)
             exchange.usage.prompt = 0
-            self._upstreams.forget(address)
+            self._transport.forget(replica)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
         raise told or Unavailable(
             f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0
         )
 
     async def _ask(
-        self, address: str, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack
-    ) -> EngineAnswer:
+        self, replica: Replica, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack
+    ) -> ReplicaAnswer:
         """Send the request and take the first bytes. `attempt` gives the connections back."""
         fresh = False
         while True:
             try:
-                answer = await self._upstreams.post(
-                    address, exchange.endpoint, headers, body, fresh=fresh
+                answer = await self._transport.post(
+                    replica, exchange.endpoint, headers, body, fresh=fresh
                 )
             except OSError as error:
                 if not fresh:
@@ -130,7 +129,7 @@ class Engines:
                     raise
                 # It broke while it lay idle, which says nothing of the replica but something of
                 # the other connections that lie idle.
-                self._upstreams.forget(address)
+                self._transport.forget(replica)
                 fresh = True
             else:
                 return answer
@@ -140,7 +139,7 @@ def _leave(place: Place, exchange: Exchange) -> None:
     place.leave(0 if exchange.answer is None else exchange.usage.total)
 
 
-async def _fault(answer: EngineAnswer, exchange: Exchange) -> LorikeetError | None:
+async def _fault(answer: ReplicaAnswer, exchange: Exchange) -> LorikeetError | None:
     """The error, where the answer is that the engine can't serve."""
     endpoint, status = ENDPOINTS[exchange.endpoint], answer.status
     told = endpoint.dialect.failure(exchange.first)

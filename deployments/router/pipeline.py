@@ -50,7 +50,7 @@ class Pipeline:
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
         except TimeoutError:
-            if exchange.first_token_at is None:
+            if not exchange.headers_sent:
                 exchange.usage = Usage()
             seconds = exchange.seconds or self._timeout
             failure = TimedOut(f"The request took more than {seconds:g} s.")

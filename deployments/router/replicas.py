@@ -30,10 +30,17 @@ SUSPICION = 2.0
 class ReplicaPool:
     """The live replicas as this router sees them. `watch` keeps it fresh; picking does no I/O."""
 
-    def __init__(self, directory: ReplicaDirectory, redis: Redis, node: str, wait: float) -> None:
+    def __init__(
+        self,
+        directory: ReplicaDirectory,
+        redis: Redis,
+        reaches: Callable[[Replica], bool],
+        wait: float,
+    ) -> None:
+        """`reaches` says whether this router has a way to a replica."""
         self._directory = directory
         self._redis = redis
-        self._node = node
+        self._reaches = reaches
         self.wait = wait
         """Seconds that a request may wait for a replica while there is none for it."""
         self._replicas: dict[str, list[Replica]] = {}
@@ -49,10 +56,6 @@ class ReplicaPool:
     @property
     def models(self) -> dict[str, list[Replica]]:
         return self._replicas
-
-    def address(self, replica: Replica) -> str | None:
-        """How this router reaches a replica, None where it can't."""
-        return replica.address if replica.node == self._node else replica.remote
 
     def find(self, model: str, kind: Kind) -> Replica | None:
         """The replica of `model` that is to take a request of this kind, None while all are full.
@@ -107,7 +110,7 @@ class ReplicaPool:
         engine_model, ruled_out = kind
         for replica in self._replicas.get(model, ()):
             held = engine_model == replica.model or engine_model in replica.adapters
-            if held and replica.id not in ruled_out and self.address(replica) is not None:
+            if held and replica.id not in ruled_out and self._reaches(replica):
                 yield replica
 
     def _suspect(self, replica: Replica) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import orjson
 
-from cluster.errors import Unavailable
+from cluster.errors import Unavailable, UpstreamFailed
 from deployments.router.answer import ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine
 from deployments.router.endpoint import ENDPOINTS
@@ -36,11 +37,14 @@ class Stream:
             raise Unavailable(
                 "The replica was lost before the answer was whole.", retry_after=1.0
             ) from None
+        except UpstreamFailed:
+            exchange.usage.prompt = 0
+            raise
 
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"
         body = exchange.first + await exchange.answer.read_all()
-        exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(orjson.loads(body))
+        exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(_document(body))
         if exchange.record is not None:
             body = await exchange.record.whole(body)
         length = (b"content-length", str(len(body)).encode())
@@ -53,10 +57,29 @@ class Stream:
         await exchange.start(200, list(EVENTS))
         piece = exchange.first
         while piece:
-            ready = events.feed(piece)
+            try:
+                ready = events.feed(piece)
+            except orjson.JSONDecodeError:
+                raise _garbled("an event that is not JSON") from None
             if ready:
                 if exchange.record is not None:
                     ready = await exchange.record.events(ready)
                 await exchange.write(ready, more=True)
             piece = await exchange.answer.read()
-        await exchange.write(events.rest, more=False)
+        if events.rest:
+            raise _garbled("the first part of an event as its last")
+        await exchange.write(b"", more=False)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise _garbled("an answer that is not a JSON object")
+    return document
+
+
+def _garbled(what: str) -> UpstreamFailed:
+    return UpstreamFailed(f"The engine sent {what}.")

@@ -25,6 +25,8 @@ SILENCE = 10
 """Seconds until a node that answers no packet is taken for gone. An engine may be silent longer."""
 PROBE = 3
 """Seconds between the packets that ask."""
+MOST = 1 << 28
+"""Bytes of an answer that is read whole; an engine that sends more has gone wrong."""
 HIGH_WATER = 1 << 20
 """Bytes waiting for a slow caller at which the engine's socket is read no more."""
 
@@ -53,6 +55,7 @@ class EngineAnswer(asyncio.Protocol):
         self._keep_alive = False
         self._heard = False
         self._begun = False
+        self._asked = False
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.status = 0
@@ -64,6 +67,10 @@ class EngineAnswer(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if not self._asked or self._whole:
+            # Nobody asked for it. Kept, it would be taken for the answer to the next request.
+            self.interrupt()
+            return
         try:
             self._heard = True
             self._parser.feed_data(data)
@@ -77,10 +84,16 @@ class EngineAnswer(asyncio.Protocol):
 
     # What httptools calls.
 
+    def on_message_begin(self) -> None:
+        if self._whole:  # a second answer to one request
+            self.interrupt()
+
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
+        if self._whole:
+            return
         self._pieces.append(body)
         self._buffered += len(body)
         if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
@@ -108,6 +121,7 @@ class EngineAnswer(asyncio.Protocol):
 
     def write(self, head: bytes, body: bytes) -> None:
         assert self._transport is not None, "connected"
+        self._asked = True
         self._transport.write(head + body)
 
     @property
@@ -135,9 +149,12 @@ class EngineAnswer(asyncio.Protocol):
 
     async def read_all(self) -> bytes:
         """The whole body. Raises ConnectionLost."""
-        pieces = []
+        pieces, size = [], 0
         while piece := await self.read():
             pieces.append(piece)
+            size += len(piece)
+            if size > MOST:
+                raise ConnectionLost
         return b"".join(pieces)
 
     async def _wait(self) -> None:

@@ -7,7 +7,8 @@ from statistics import fmean
 import pytest
 
 from bench.chat import TOKENS, TOPICS, Endpoint, wire
-from bench.load import Job, Load, Tally
+from bench.closed_loop import ClosedLoop
+from bench.job import Job, Tally
 from bench.quantile import median
 from tests.bench.paced import Paced, paced
 
@@ -22,7 +23,7 @@ def drive(server: Paced, **changes: object) -> Tally:
                 **changes,
             }  # fmt: skip
             job = Job(host="127.0.0.1", port=server.port, model="m", key="k", **settings)  # type: ignore[arg-type]
-            return await Load(job).drive()
+            return await ClosedLoop(job).drive()
 
     return asyncio.run(both())
 
@@ -92,7 +93,7 @@ def test_a_lost_connection_is_an_error_and_is_opened_again() -> None:
 
 def test_nobody_there() -> None:
     job = Job("127.0.0.1", 9, "m", "k", stream=True, parallel=2, seconds=0.2, timeout=1)
-    tally = asyncio.run(Load(job).drive())
+    tally = asyncio.run(ClosedLoop(job).drive())
     assert set(tally.errors) == {"no connection"}
     assert tally.rate == 0
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from bench.cpu import Clock, Rest, role, shares
-from bench.pairs import Cell, Pair, Sample, schedule, spread
+from bench.pairs import Cell, Pair, schedule, spread
 from bench.quantile import median, quantile
 from bench.report import Report, markdown, rows
+from bench.sample import Sample
 
 
 def sample(rate: float, ttft: float = 70.0, errors: int = 0) -> Sample:

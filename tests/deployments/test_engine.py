@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from vllm.entrypoints.serve.exception_handling.register import init_exception_ha
 from vllm.multimodal.media.connector import MediaConnector
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from cluster.catalog.replicas import Replica
 from deployments.engine import Engine, _arguments, _dead
 from deployments.llm import engine_options
+from deployments.router.socket_transport import SocketTransport
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -70,6 +73,42 @@ async def test_a_dead_engine_is_a_503_in_openais_shape(tmp_path: Path) -> None:
     assert (once.status_code, once.json()["error"]["code"]) == (500, 500)
     assert dead.status_code == 503
     assert dead.json()["error"]["message"].startswith("EngineCore encountered an issue")
+
+
+async def test_its_port_answers_routers_only(tmp_path: Path) -> None:
+    """The socket is for those who may enter its folder, the port for those with the token."""
+    app = FastAPI()
+    app.state.args = SimpleNamespace()
+
+    @app.post("/v1/chat/completions")
+    async def answer() -> str:
+        return "tokens"
+
+    engine = Engine(Client(), app, SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
+    path = tmp_path / "private" / "engine.sock"
+    remote = await engine.listen(path, "127.0.0.1", "s3cret")
+    assert remote is not None
+    async with asyncio.timeout(10):
+        while not all(server.started for server, _ in engine._servers):
+            await asyncio.sleep(0.01)
+    replica = Replica("budgie", "r1", "there", 1, "a", str(path), remote)
+    found = {}
+    for node, token in (("there", ""), ("other", ""), ("other", "wrong"), ("other", "s3cret")):
+        router = SocketTransport(node)
+        header = f"x-lorikeet-token: {token}\r\n".encode()
+        got = await router.post(replica, "/v1/chat/completions", header, b"{}")
+        first = await got.read()
+        found[node, token] = got.status, first + await got.read_all()
+        got.close()
+        router.forget(replica)
+    await engine.stop()
+    assert found == {
+        ("there", ""): (200, b'"tokens"'),
+        ("other", ""): (403, b""),
+        ("other", "wrong"): (403, b""),
+        ("other", "s3cret"): (200, b'"tokens"'),
+    }
+    assert path.parent.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("given", [{}, {"allowed_media_domains": []}])

@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from cluster.errors import LorikeetError
+from cluster.errors import LorikeetError, UpstreamFailed
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.tier import Tier
+
+MOST = 1 << 26
+"""Bytes that wait for the end of an event. The largest that is real has a prompt's logprobs."""
 
 
 class Events(ABC):
@@ -23,6 +26,8 @@ class Events(ABC):
         """The whole events so far, as the caller is to have them."""
         if self.rest:
             piece = self.rest + piece
+        if len(piece) > MOST:
+            raise UpstreamFailed("The engine sent an event without an end.")
         end = piece.rfind(b"\n\n") + 2
         if end == 1:
             self.rest = piece

@@ -28,6 +28,7 @@ from deployments.router.app import pipelines
 from deployments.router.exchange import Exchange
 from deployments.router.pipeline import Pipeline
 from deployments.router.replicas import ReplicaPool
+from deployments.router.socket_transport import SocketTransport
 from tests.deployments.router.fake_engine import FakeEngine
 
 BUDGIE = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 2048, max_rank=64)
@@ -87,13 +88,16 @@ class Rig:
     catalog: Catalog
     platform: Platform
     meter: Recorded
+    transport: SocketTransport
     folder: Path
     pipelines: dict[str, Pipeline]
     engines: list[FakeEngine] = field(default_factory=list)
 
-    async def add_engine(self, model: str = "budgie", **more: Any) -> FakeEngine:
-        """Start a fake engine and announce it, as a replica would."""
-        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock")
+    async def add_engine(
+        self, model: str = "budgie", *, token: bytes | None = None, **more: Any
+    ) -> FakeEngine:
+        """Start a fake engine and announce it, as a replica would; with `token` on a port too."""
+        engine = FakeEngine(self.folder / f"{len(self.engines)}.sock", token=token)
         await engine.start()
         replica = Replica(
             model=model,
@@ -102,12 +106,22 @@ class Rig:
             pid=1,
             actor_id="a",
             address=str(engine.path),
+            remote=engine.remote,
             fields=FIELDS,
         )
         self.engines.append(engine)
         await self.directory.announce(replace(replica, **more), changed=True)
         await self.read_directory()
         return engine
+
+    async def remove_engines(self) -> None:
+        """Stop all of them, in order."""
+        for number, engine in enumerate(self.engines):
+            await engine.stop()
+            engine.hang_up()
+            await self.directory.withdraw("budgie", f"replica{number}")
+        self.engines.clear()
+        await self.read_directory()
 
     async def read_directory(self) -> None:
         self.pool.hear(await self.directory.read())
@@ -171,9 +185,18 @@ async def rig(
     authenticator = Authenticator(database, redis)
     catalog = Catalog(database)
     await catalog.refresh()
-    pool = ReplicaPool(platform.directory, redis, "here", chosen.replica_wait)
+    transport = SocketTransport("here")
+    pool = ReplicaPool(platform.directory, redis, transport.reaches, chosen.replica_wait)
     meter = Recorded()
-    steps = pipelines(platform, authenticator, catalog, pool, Admission(redis), meter)  # type: ignore[arg-type]
+    steps = pipelines(
+        platform,
+        authenticator,
+        catalog,
+        pool,
+        transport,
+        Admission(redis),
+        meter,  # type: ignore[arg-type]
+    )
     made = Rig(
         settings=chosen,
         tenant=tenant,
@@ -183,6 +206,7 @@ async def rig(
         catalog=catalog,
         platform=platform,
         meter=meter,
+        transport=transport,
         folder=tmp_path,
         pipelines=steps,
     )

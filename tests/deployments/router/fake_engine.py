@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ class Behaviour:
     """What is sent instead of the events of a stream, piece by piece, or as the whole answer."""
     fail_after: int | None = None
     """After so many tokens of a stream `error` is told instead of the first event."""
+    stall_after: int | None = None
+    """After so many tokens nothing more comes, and the connection stays open."""
+    raw: tuple[bytes, ...] | None = None
+    """What is sent in the place of an HTTP answer, piece by piece."""
+    endless: bytes | None = None
+    """What is sent again and again after `raw`."""
+    hang: bool = False
+    """Whether the connection stays open after `raw`."""
 
 
 @dataclass
@@ -47,14 +56,24 @@ class FakeEngine:
     aborted: int = 0
     connections: int = 0
     server: asyncio.Server | None = None
+    network: asyncio.Server | None = None
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    token: bytes | None = None
+    """Where it is given, the engine listens on a port as well, and answers there who knows it."""
+    remote: str | None = None
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, str(self.path))
 
+        if self.token is not None:
+            self.network = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self.remote = f"127.0.0.1:{self.network.sockets[0].getsockname()[1]}"
+
     async def stop(self) -> None:
         assert self.server is not None
         self.server.close()
+        if self.network is not None:
+            self.network.close()
         self.path.unlink(missing_ok=True)
 
     def hang_up(self) -> None:
@@ -116,6 +135,13 @@ class FakeEngine:
         self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         does = self.behaviour
+        if does.raw is not None:
+            await self._raw(reader, writer)
+            return
+        local = writer.get_extra_info("socket").family is socket.AF_UNIX
+        if not local and self.headers[-1].get(b"x-lorikeet-token") != self.token:
+            writer.write(b"HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n")
+            return
         if does.status != 200:
             body = json.dumps({"error": does.error}).encode()
             head = f"HTTP/1.1 {does.status} X\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -132,8 +158,26 @@ class FakeEngine:
             gone.cancel()
             await asyncio.wait({gone})
 
+    async def _raw(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in self.behaviour.raw or ():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.002)
+        while self.behaviour.endless is not None:
+            writer.write(self.behaviour.endless)
+            await writer.drain()
+        if self.behaviour.hang:
+            await reader.read(1)
+        raise ConnectionError
+
+    async def _stall(self, gone: asyncio.Task[bytes], tokens: int) -> None:
+        if tokens == self.behaviour.stall_after:
+            await gone
+            raise ConnectionError("the router has gone")
+
     async def _whole(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
         await self._pace(gone, self.behaviour.tokens)
+        await self._stall(gone, 0)
         if self.behaviour.die_after is not None:
             writer.transport.abort()
             raise ConnectionError
@@ -144,6 +188,7 @@ class FakeEngine:
         await writer.drain()
 
     async def _stream(self, writer: asyncio.StreamWriter, gone: asyncio.Task[bytes]) -> None:
+        await self._stall(gone, -1)
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
         if self.behaviour.script is not None:
             for index, piece in enumerate(self.behaviour.script):
@@ -162,6 +207,7 @@ class FakeEngine:
             if index == self.behaviour.die_after:
                 writer.transport.abort()
                 raise ConnectionError
+            await self._stall(gone, index)
             await self._pace(gone, 1)
             if index == self.behaviour.fail_after:
                 self._event(writer, {"error": self.behaviour.error})

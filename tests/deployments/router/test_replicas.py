@@ -8,11 +8,12 @@ from redis.asyncio import Redis
 
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from deployments.router.replicas import ReplicaPool
+from deployments.router.socket_transport import SocketTransport
 
 
 async def test_a_suspect_that_is_gone_is_forgotten(redis: Redis) -> None:
     directory = ReplicaDirectory(redis)
-    pool = ReplicaPool(directory, redis, "here", wait=10.0)
+    pool = ReplicaPool(directory, redis, SocketTransport("here").reaches, wait=10.0)
     gone, there = (Replica("budgie", name, "here", 1, "a", "/s") for name in ("gone", "there"))
     for replica in (gone, there):
         await directory.announce(replica, changed=True)
