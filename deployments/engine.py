@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from cluster.catalog.adapter_name import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
-from deployments.adapters import LoadFailed
+from deployments.adapter_loader import LoadFailed
 from deployments.engine_app import EngineApp
 from deployments.engine_fields import known_fields
 from deployments.engine_process import MARKER
@@ -146,12 +146,14 @@ class Engine:
         )
         return cls(client, app, loads[0], _folder(config.model_config.model))
 
-    async def listen(self, path: Path, host: str | None, token: str) -> str | None:
+    async def listen(
+        self, path: Path, host: str | None, token: str, lender: Callable[[ASGIApp], ASGIApp]
+    ) -> str | None:
         """Serve on the unix socket `path` and, where `host` is given, on a free port of it.
 
         Returns the `host:port` of the latter.
         """
-        app = EngineApp(self._app)
+        app = lender(EngineApp(self._app))
         self._serve(app, _local(path))
         if host is None:
             return None
@@ -202,6 +204,12 @@ class Engine:
     def max_rank(self) -> int:
         lora = self._client.vllm_config.lora_config
         return 0 if lora is None else int(lora.max_lora_rank)
+
+    @property
+    def adapter_places(self) -> int:
+        """Adapters that it keeps; of more it would throw out some by itself."""
+        lora = self._client.vllm_config.lora_config
+        return 0 if lora is None else int(lora.max_cpu_loras or lora.max_loras)
 
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """The shapes (out, in) of the weights that an adapter may change, by module name."""

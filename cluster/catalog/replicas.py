@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import orjson
 from redis.asyncio import Redis
@@ -19,6 +20,13 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 EXPIRY = 5.0
 """Seconds after the last heartbeat at which a replica is taken for gone."""
+
+
+class Routing(StrEnum):
+    """What a model's requests are spread by over its replicas."""
+
+    LOAD = "load"
+    PREFIX = "prefix"
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,14 @@ class Replica:
     """Requests that may run and wait in it before it is passed over."""
     running: int = 0
     waiting: int = 0
+    places: int | None = None
+    """Adapters that it holds at most; what it lacks it loads when it is asked for it. None where
+    it holds all there are, and nothing else."""
+    loading: float = 0.05
+    """Seconds that it took lately to load an adapter."""
+    duration: float = 0.0
+    """Seconds that a request took lately."""
+    routing: Routing = Routing.LOAD
     fields: dict[str, frozenset[str]] = field(default_factory=dict)
     """By endpoint, the paths of the body fields that the engine knows; one that ends with a dot
     says that the fields inside are known."""
@@ -58,6 +74,7 @@ class Replica:
         document = orjson.loads(content)
         document["adapters"] = frozenset(document["adapters"])
         document["fields"] = {k: frozenset(v) for k, v in document["fields"].items()}
+        document["routing"] = Routing(document.get("routing", Routing.LOAD))
         # A replica of a newer version may tell more of itself.
         return cls(**{k: v for k, v in document.items() if k in cls.__dataclass_fields__})
 

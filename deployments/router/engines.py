@@ -12,11 +12,13 @@ import orjson
 from cluster.catalog.route import Route
 from cluster.errors import InvalidRequest, LorikeetError, Unavailable
 from cluster.settings import Settings
+from deployments.lending import ADAPTER_HEADER
 from deployments.router.address import addressed
 from deployments.router.answer import Answer, ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
+from deployments.router.prefixes import Trail, trail
 from deployments.router.replicas import ReplicaPool
 from deployments.router.upstream import EngineAnswer, Upstreams
 
@@ -45,6 +47,9 @@ class Engines:
             b"content-type: application/json\r\nx-request-id: %b\r\nx-lorikeet-token: %b\r\n"
             % (exchange.id.encode(), self._token)
         )
+        if route.digest is not None:
+            headers += b"%b: %b\r\n" % (ADAPTER_HEADER, route.engine_model.encode())
+        prompt = self._trail(exchange, route)
         passed: dict[str, float] = {}
         told: LorikeetError | None = None
         failures = 0
@@ -52,7 +57,7 @@ class Engines:
         while failures <= self._retries:
             try:
                 replica = await self._pool.pick(
-                    route.base.name, route.engine_model, passed, deadline
+                    route.base.name, route.engine_model, passed, deadline, prompt
                 )
             except Unavailable as error:
                 raise told or error from None
@@ -92,6 +97,13 @@ class Engines:
         raise told or Unavailable(
             f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0
         )
+
+    def _trail(self, exchange: Exchange, route: Route) -> Trail:
+        if not self._pool.by_prefix(route.base.name):
+            return ()
+        assert exchange.principal is not None, "authenticate comes before dispatch"
+        # What the engine shares: nothing between organizations, nor between adapters.
+        return trail(exchange.document, exchange.principal.organization_id, route.engine_model)
 
     async def _ask(
         self, address: str, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack

@@ -1,4 +1,4 @@
-"""Which replica takes a request: one that holds the adapter, with the fewest requests in it."""
+"""The live replicas as a router sees them, and the one of them that takes a request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory, Routing
 from cluster.errors import Unavailable
 from cluster.store.listen import listen
 from cluster.store.redis import REPLICA_CHANNEL
 from cluster.waiting import happens
+from deployments.router.choice import Choice, Seen, able
+from deployments.router.prefixes import Trail
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class ReplicaPool:
         self._replicas: dict[str, list[Replica]] = {}
         self._mine: Counter[str] = Counter()
         self._suspects: dict[str, float] = {}
+        self._choice = Choice()
         self._arrival = asyncio.Condition()
 
     @property
@@ -46,10 +49,20 @@ class ReplicaPool:
         """How this router reaches a replica, None where it can't."""
         return replica.address if replica.node == self._node else replica.remote
 
+    def by_prefix(self, model: str) -> bool:
+        """Whether the beginning of a prompt says which replica is to take it."""
+        replicas = self._replicas.get(model, ())
+        return len(replicas) > 1 and any(r.routing is Routing.PREFIX for r in replicas)
+
     async def pick(
-        self, model: str, engine_model: str, passed: Mapping[str, float], deadline: float
+        self,
+        model: str,
+        engine_model: str,
+        passed: Mapping[str, float],
+        deadline: float,
+        trail: Trail = (),
     ) -> Replica:
-        """A replica of `model` that holds `engine_model`.
+        """A replica of `model` that holds `engine_model` or loads it. `trail` is the prompt's.
 
         `passed` has those that failed this very request, each with the time until which it is not
         tried again. Waits for one until `deadline`, both on the monotonic clock; raises
@@ -57,11 +70,12 @@ class ReplicaPool:
         """
         while True:
             now = time.monotonic()
-            holding = [r for r in self.models.get(model, []) if self._holds(r, engine_model)]
-            fresh = [r for r in holding if passed.get(r.id, now) <= now]
+            fitting = [r for r in self.models.get(model, []) if self._fits(r, engine_model)]
+            fresh = [r for r in fitting if passed.get(r.id, now) <= now]
             free = [r for r in fresh if self._load(r) < r.capacity]
             if free:
-                return min(free, key=lambda r: (self._suspect(r), self._load(r)))
+                seen = [Seen(r, self._load(r), self._suspect(r)) for r in free]
+                return self._choice(seen, engine_model, trail)
             if fresh:
                 raise Unavailable(f"All replicas of {model!r} are full.", retry_after=1.0)
             await self._wait_a_little(model, deadline)
@@ -97,9 +111,8 @@ class ReplicaPool:
         until = self._suspects[replica.id] = time.monotonic() + SUSPICION
         return until
 
-    def _holds(self, replica: Replica, engine_model: str) -> bool:
-        held = engine_model == replica.model or engine_model in replica.adapters
-        return held and self.address(replica) is not None
+    def _fits(self, replica: Replica, engine_model: str) -> bool:
+        return able(replica, engine_model) and self.address(replica) is not None
 
     def _suspect(self, replica: Replica) -> bool:
         until = self._suspects.get(replica.id)

@@ -1,0 +1,67 @@
+"""Pinned adapters: every replica holds them, whatever else it is asked for."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from sqlalchemy import func, select
+
+from cluster.catalog.announce import announce
+from cluster.catalog.base_models import BaseModel
+from cluster.catalog.lifecycle import WANTED
+from cluster.catalog.names import holder, served
+from cluster.errors import Conflict, ModelNotFound
+from cluster.store.schema import Adapter
+from cluster.store.sql import Database, take_turns
+
+
+class Pins:
+    """At most `most` of one organization on one base model, and half of a replica's places of all:
+    what is not pinned needs places too."""
+
+    def __init__(self, database: Database, redis: Redis, most: int) -> None:
+        self._database = database
+        self._redis = redis
+        self._most = most
+
+    async def set(self, organization_id: str, name: str, pinned: bool) -> Adapter:
+        """Pin an adapter or let go of it. Again is the same as once.
+
+        Raises ModelNotFound, and Conflict where no more may be pinned.
+        """
+        bases = await served(self._database)
+        async with self._database.begin() as session:
+            row = await session.scalar(holder(organization_id, name))
+            if row is None:
+                raise ModelNotFound(name, param="name")
+            if row.pinned is pinned:
+                return row
+            if pinned:
+                await take_turns(session, f"pins {row.base_model}")
+                others = (
+                    select(Adapter.organization_id, func.count())
+                    .where(Adapter.base_model == row.base_model)
+                    .where(Adapter.pinned, Adapter.state.in_(WANTED))
+                    .group_by(Adapter.organization_id)
+                )
+                counts = dict((await session.execute(others)).tuples().all())
+                self._check(bases[row.base_model], counts.get(organization_id, 0), counts)
+            row.pinned = pinned
+        await announce(self._redis)
+        return row
+
+    def _check(self, base: BaseModel, own: int, counts: dict[str, int]) -> None:
+        if own >= self._most:
+            raise Conflict(
+                f"{own} of your adapters of {base.name!r} are pinned, and no more than "
+                f"{self._most} may be. Unpin one first.",
+                param="pinned",
+                code="too_many_pinned",
+            )
+        half = base.places // 2
+        if sum(counts.values()) >= half:
+            raise Conflict(
+                f"No more adapters of {base.name!r} can be pinned: {half} may be, which is half of "
+                f"the {base.places} that one of its replicas holds.",
+                param="pinned",
+                code="too_many_pinned",
+            )
