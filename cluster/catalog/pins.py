@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from redis.asyncio import Redis
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel
@@ -37,19 +39,18 @@ class Pins:
                 return row
             if pinned:
                 await take_turns(session, f"pins {row.base_model}")
-                others = (
-                    select(Adapter.organization_id, func.count())
+                owners = await session.scalars(
+                    select(Adapter.organization_id)
                     .where(Adapter.base_model == row.base_model)
                     .where(Adapter.pinned, Adapter.state.in_(WANTED))
-                    .group_by(Adapter.organization_id)
                 )
-                counts = dict((await session.execute(others)).tuples().all())
-                self._check(bases[row.base_model], counts.get(organization_id, 0), counts)
+                self._check(bases[row.base_model], organization_id, owners.all())
             row.pinned = pinned
         await announce(self._redis)
         return row
 
-    def _check(self, base: BaseModel, own: int, counts: dict[str, int]) -> None:
+    def _check(self, base: BaseModel, organization_id: str, owners: Sequence[str]) -> None:
+        own = owners.count(organization_id)
         if own >= self._most:
             raise Conflict(
                 f"{own} of your adapters of {base.name!r} are pinned, and no more than "
@@ -58,7 +59,7 @@ class Pins:
                 code="too_many_pinned",
             )
         half = base.places // 2
-        if sum(counts.values()) >= half:
+        if len(owners) >= half:
             raise Conflict(
                 f"No more adapters of {base.name!r} can be pinned: {half} may be, which is half of "
                 f"the {base.places} that one of its replicas holds.",

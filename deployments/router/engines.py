@@ -103,7 +103,9 @@ class Engines:
             return ()
         assert exchange.principal is not None, "authenticate comes before dispatch"
         # What the engine shares: nothing between organizations, nor between adapters.
-        return trail(exchange.document, exchange.principal.organization_id, route.engine_model)
+        salt = str(exchange.document.get("cache_salt"))
+        owner = exchange.principal.organization_id
+        return trail(exchange.document, owner, salt, route.engine_model)
 
     async def _ask(
         self, address: str, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack
