@@ -8,10 +8,12 @@ from typing import Protocol
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cluster.errors import LorikeetError
+from cluster.errors import LorikeetError, Unavailable
 
 ADAPTER_HEADER = b"x-lorikeet-adapter"
 """In which routers say it, so that nobody reads the body for it."""
+NOT_LENT = 424
+"""The status of a request whose adapter can't be had here now: the replica itself is sound."""
 RECENT = 0.05
 """The weight of the last request in the time that one takes."""
 
@@ -64,12 +66,13 @@ class Lender:
 
 async def _refuse(error: LorikeetError, send: Send) -> None:
     """As vLLM's own server would say it."""
+    status = NOT_LENT if isinstance(error, Unavailable) else error.status
     told = {
         "message": error.message,
         "type": type(error).__name__,
         "param": error.param,
-        "code": error.status,
+        "code": status,
     }
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": orjson.dumps({"error": told})})

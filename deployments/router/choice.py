@@ -41,7 +41,7 @@ def able(replica: Replica, engine_model: str) -> bool:
     """Whether a replica can answer for a model: its own, or an adapter that it holds or loads."""
     if engine_model == replica.model or engine_model in replica.adapters:
         return True
-    return bool(replica.places) and engine_model not in replica.failures
+    return bool(replica.places)
 
 
 class Choice:
@@ -64,8 +64,8 @@ class Choice:
         return replica
 
     def _among(self, seen: Sequence[Seen], engine_model: str, trail: Trail) -> Seen:
-        if any(one.suspect for one in seen):
-            seen = [one for one in seen if not one.suspect] or seen
+        seen = [one for one in seen if not one.suspect] or seen
+        seen = [one for one in seen if engine_model not in one.replica.failures] or seen
         sent = self._sent_to(engine_model)
         holders: list[Seen] = []
         others: list[Seen] = []

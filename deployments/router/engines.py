@@ -12,19 +12,19 @@ import orjson
 from cluster.catalog.route import Route
 from cluster.errors import InvalidRequest, LorikeetError, Unavailable
 from cluster.settings import Settings
-from deployments.lending import ADAPTER_HEADER
+from deployments.lending import ADAPTER_HEADER, NOT_LENT
 from deployments.router.address import addressed
 from deployments.router.answer import Answer, ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.prefixes import Trail, trail
-from deployments.router.replicas import ReplicaPool
+from deployments.router.replicas import SUSPICION, ReplicaPool
 from deployments.router.upstream import EngineAnswer, Upstreams
 
 RETRY_PAUSE = 0.02
 """Seconds before the first retry, with jitter; doubled for each further one."""
-FAULTS = frozenset({500, 502, 503})
+FAULTS = frozenset({NOT_LENT, 500, 502, 503})
 """What an engine answers that can't serve anybody. A 4xx is the caller's, and final."""
 
 
@@ -61,7 +61,7 @@ class Engines:
                 )
             except Unavailable as error:
                 raise told or error from None
-            address = self._pool.address(replica)
+            address, sound = self._pool.address(replica), False
             assert address is not None, "a picked replica can be reached"
             with ExitStack() as attempt:
                 attempt.callback(self._pool.take(replica))
@@ -74,7 +74,7 @@ class Engines:
                     if fault is None:
                         exchange.cleanup.append(attempt.pop_all().close)
                         return answer
-                    told = fault
+                    told, sound = fault, answer.status == NOT_LENT
                     # It may be the request that ends engines: it gets one more, not all of them.
                     failures = max(failures + 1, self._retries)
                     # An answer is at hand: others are tried, but nobody is waited for.
@@ -91,8 +91,11 @@ class Engines:
                             f"No replica of {route.base.name!r} can be reached.", retry_after=5.0
                         ) from error
             exchange.usage.prompt = 0
-            passed[replica.id] = self._pool.suspect(replica)
-            self._upstreams.forget(address)
+            if sound:
+                passed[replica.id] = deadline + SUSPICION
+            else:
+                passed[replica.id] = self._pool.suspect(replica)
+                self._upstreams.forget(address)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
         raise told or Unavailable(
             f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0

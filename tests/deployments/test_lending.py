@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from cluster.errors import LorikeetError, ModelNotFound, Unavailable
-from deployments.lending import ADAPTER_HEADER, Lender, Pace
+from deployments.lending import ADAPTER_HEADER, NOT_LENT, Lender, Pace
 
 
 class Desk:
@@ -79,7 +79,7 @@ async def test_the_base_model_needs_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(Unavailable("full"), 503), (ModelNotFound("x"), 404)]
+    ("error", "status"), [(Unavailable("full"), NOT_LENT), (ModelNotFound("x"), 404)]
 )
 async def test_what_cannot_be_lent_is_refused_as_the_engine_would(
     error: LorikeetError, status: int

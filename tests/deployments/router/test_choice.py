@@ -50,7 +50,13 @@ def test_who_can_answer_at_all() -> None:
     assert able(replace(other, places=None), "budgie")
     assert not able(replace(other, places=None), BOT), "it loads nothing that it is asked for"
     assert not able(replace(other, places=0), BOT)
-    assert not able(replace(other, failures={BOT: "no"}), BOT)
+
+
+def test_who_failed_to_load_it_is_asked_where_there_is_no_other() -> None:
+    failed = [replica(name, failures={BOT: "no"}) for name in "abcd"]
+    other = replica("e")
+    assert Choice()(seen(*failed, other, load=(0, 0, 0, 0, 4)), BOT) is other
+    assert Choice()(seen(*failed), BOT) in failed, "it says why"
 
 
 def test_an_adapter_goes_to_its_least_loaded_holder() -> None:

@@ -463,3 +463,15 @@ async def test_a_conversation_stays_with_its_replica(rig: Rig) -> None:
     for n in talks:
         asked = [sum(r["messages"][0]["content"][0] == str(n) for r in e.requests) for e in engines]
         assert sorted(asked) == [0, 0, 4]
+
+
+async def test_who_lacks_an_adapter_is_no_suspect(rig: Rig) -> None:
+    """Another one is asked, and of several refusals the last is told; the base model goes on."""
+    engines = [await rig.add_engine(places=1) for _ in range(2)]
+    error = {"message": "The adapter 'bot' was not loaded.", "code": 424}
+    for engine in engines:
+        engine.behaviour = Behaviour(status=424, error=error)
+    answered = await rig.post(CHAT)
+    assert (answered.status, answered.json["error"]["message"]) == (503, error["message"])
+    assert [len(engine.requests) for engine in engines] == [1, 1]
+    assert rig.pool._suspects == {}
