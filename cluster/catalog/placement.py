@@ -5,7 +5,7 @@ Each replica and the publisher find it out for themselves, from the registry and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cluster.catalog.replicas import Replica
 from cluster.catalog.split import Target, ranked
@@ -31,8 +31,9 @@ def fits(replica: Replica, adapters: int) -> bool:
     return replica.places is None or adapters <= replica.places
 
 
-def owes(
-    replica: Replica, name: str, pinned: bool, adapters: int, replicas: Iterable[Replica]
-) -> bool:
-    """Whether one of the `replicas` has to hold the adapter `name`, one of so many `adapters`."""
-    return fits(replica, adapters) or pinned or home(name, replicas) == replica.id
+def owing(name: str, pinned: bool, adapters: int, replicas: Sequence[Replica]) -> list[Replica]:
+    """Those of the replicas that have to hold the adapter `name`, one of so many `adapters`."""
+    if pinned or all(fits(replica, adapters) for replica in replicas):
+        return list(replicas)
+    at = home(name, replicas)
+    return [replica for replica in replicas if replica.id == at or fits(replica, adapters)]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cluster.catalog.adapter_name import engine_name
 from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.lifecycle import AdapterState
-from cluster.catalog.placement import fits, owes
+from cluster.catalog.placement import owing
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Conflict
 from cluster.store.schema import Adapter
@@ -52,10 +52,13 @@ class Publisher:
 
     async def _settle(self, adapter: Adapter, replicas: Sequence[Replica], adapters: int) -> bool:
         name = engine_name(adapter.name, adapter.digest)
-        due = [r for r in replicas if owes(r, name, adapter.pinned, adapters, replicas)]
-        holding = sum(name in replica.adapters for replica in due)
-        failures = [(r.id, r.failures[name]) for r in replicas if name in r.failures]
         state, error = AdapterState(adapter.state), None
+        due = owing(name, adapter.pinned, adapters, replicas)
+        holding = sum(name in replica.adapters for replica in due)
+        counts = (holding, len(due))
+        if state is AdapterState.PUBLISHED and len(due) < len(replicas):
+            counts = (adapter.acknowledged, adapter.replicas)  # it comes and goes
+        failures = [(r.id, r.failures[name]) for r in replicas if name in r.failures]
         if failures:
             error = f"replica {failures[0][0]} could not load it: {failures[0][1]}"
         if state is AdapterState.PUBLISHING and failures:
@@ -70,19 +73,12 @@ class Publisher:
             )
         if state is not AdapterState.PUBLISHING:
             self._since.pop(adapter.id, None)
-        told = (holding, len(due))
-        free = not adapter.pinned and not all(fits(replica, adapters) for replica in replicas)
-        if free and adapter.state == AdapterState.PUBLISHED:
-            told = (adapter.acknowledged, adapter.replicas)  # it comes and goes
-        if (adapter.state, adapter.acknowledged, adapter.replicas, adapter.error) == (
-            state,
-            *told,
-            error,
-        ):
+        known = (adapter.state, adapter.acknowledged, adapter.replicas, adapter.error)
+        if known == (state, *counts, error):
             return False
         try:
             await self._registry.move(
-                adapter.id, state, error=error, acknowledged=told[0], replicas=told[1]
+                adapter.id, state, error=error, acknowledged=counts[0], replicas=counts[1]
             )
         except Conflict as conflict:  # retired since it was read
             log.info("%s: %s", adapter.id, conflict)

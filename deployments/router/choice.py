@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cluster.catalog.placement import nearest
 from cluster.catalog.replicas import Replica
@@ -26,8 +26,7 @@ REMEMBERED = 1000
 """Adapters on the way before those that have arrived are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A replica that may take the request, as this router sees it now."""
 
     replica: Replica

@@ -55,8 +55,10 @@ class Prefixes:
         """A replica sees the prompt now."""
         # From its end, so that of one prompt the beginning is forgotten last.
         for block in reversed(trail):
-            others = (other for other in self._seen.get(block, ()) if other != replica)
-            self._seen[block] = (replica, *others)[:REPLICAS]
+            before = self._seen.get(block, ())
+            if before[:1] != (replica,):
+                others = (other for other in before if other != replica)
+                self._seen[block] = (replica, *others)[:REPLICAS]
             self._seen.move_to_end(block)
         while len(self._seen) > self._kept:
             self._seen.popitem(last=False)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.catalog.placement import fits, home, owes
+from cluster.catalog.placement import fits, home, owing
 from cluster.catalog.replicas import Replica
 
 NAMES = [f"bot{n}@{n}" for n in range(200)]
@@ -42,10 +42,13 @@ def test_nobody_is_home_where_no_replica_takes_adapters() -> None:
 def test_all_replicas_hold_what_all_have_places_for_and_what_is_pinned() -> None:
     all_ = [replica("a"), replica("b"), replica("c")]
 
-    def owing(pinned: bool, adapters: int) -> int:
-        return sum(owes(each, "bot", pinned, adapters, all_) for each in all_)
+    def so_many(pinned: bool, adapters: int) -> int:
+        return len(owing("bot", pinned, adapters, all_))
 
-    assert (owing(False, 4), owing(False, 5), owing(True, 5)) == (3, 1, 3)
+    assert (so_many(False, 4), so_many(False, 5), so_many(True, 5)) == (3, 1, 3)
+    all_.append(replica("d", 100))
+    assert {each.id for each in owing("bot", False, 5, all_)} == {"d", home("bot", all_)}
+    assert owing("bot", True, 5, []) == []
 
 
 def test_a_replica_of_an_earlier_version_holds_all() -> None:
