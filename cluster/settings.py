@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     key_cache_seconds: float = Field(30.0, ge=0)
     retired_adapter_keep: float = Field(3600.0, ge=0)
     """How long a retired adapter's files stay; longer where a replica still holds it."""
+    pinned_adapters: int = Field(8, ge=0)
+    """How many adapters of one base model an organization may pin."""
     ended_job_keep: float = Field(7 * 24 * 3600.0, ge=0)
     """How long a fine-tune's checkpoints stay after its end, whichever that was."""
     stored_keep: float = Field(30 * 24 * 3600.0, ge=0)

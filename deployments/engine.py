@@ -63,7 +63,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from cluster.catalog.adapter_name import public_name
 from cluster.embedded.folders import private_folder
 from cluster.errors import ConfigurationError
-from deployments.adapters import LoadFailed
+from deployments.adapter_loader import LoadFailed
 from deployments.engine_app import EngineApp
 from deployments.engine_fields import known_fields
 from deployments.engine_process import MARKER
@@ -156,16 +156,16 @@ class Engine:
         """What answers requests."""
         return EngineApp(self._app)
 
-    async def listen(self, path: Path, host: str | None, token: str) -> str | None:
-        """Serve on the unix socket `path` and, where `host` is given, on a free port of it.
+    async def listen(self, path: Path, host: str | None, token: str, app: ASGIApp) -> str | None:
+        """Serve `app` on the unix socket `path` and, where `host` is given, on a free port of it.
 
         Returns the `host:port` of the latter.
         """
-        self._serve(self.app, _local(path))
+        self._serve(app, _local(path))
         if host is None:
             return None
         remote = socket.create_server((host, 0))
-        self._serve(guarded(self.app, token.encode()), remote)
+        self._serve(guarded(app, token.encode()), remote)
         return f"{host}:{remote.getsockname()[1]}"
 
     def _serve(self, app: ASGIApp, sock: socket.socket) -> None:
@@ -218,6 +218,12 @@ class Engine:
     def max_rank(self) -> int:
         lora = self._client.vllm_config.lora_config
         return 0 if lora is None else int(lora.max_lora_rank)
+
+    @property
+    def adapter_places(self) -> int:
+        """Adapters that it keeps; of more it would throw out some by itself."""
+        lora = self._client.vllm_config.lora_config
+        return 0 if lora is None else int(lora.max_cpu_loras or lora.max_loras)
 
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """The shapes (out, in) of the weights that an adapter may change, by module name."""

@@ -6,20 +6,25 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import ray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingContext
 
+from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
-from cluster.catalog.replicas import Replica, capacity
+from cluster.catalog.replicas import Replica, Routing, capacity
+from cluster.catalog.residents import Residents
+from deployments.adapter_loader import AdapterLoader
 from deployments.adapters import AdapterReconciler, reconcile
 from deployments.engine_call import Piece, call
 from deployments.heartbeat import Heartbeat
+from deployments.lending import Lender, Pace
 from deployments.platform import open_platform
 from deployments.scale import Scale, Strict
 from deployments.source import resolve
@@ -46,6 +51,12 @@ class LLMArgs(Strict):
     aliases: tuple[str, ...] = ()
     engine: dict[str, Any] = Field(default_factory=dict)
     """vLLM's engine and server options, by vLLM's own names."""
+    resident_adapters: int | None = Field(None, ge=1)
+    """Adapters in one replica at most; by default `engine.max_cpu_loras`. Where a base model has
+    more, those used least lately go, and are loaded again when somebody asks for them."""
+    routing: Routing = Routing.LOAD
+    """What picks among replicas: `load` the least loaded, `prefix` the one that lately saw a prompt
+    that begins alike, unless it has much more to do."""
     max_queue: int | None = Field(None, ge=1)
     """Requests in one replica at a time; more wait in the routers, where tenants share. By default
     as many as the engine runs at once (`max_num_seqs`) and an eighth more, so that it never waits
@@ -63,19 +74,35 @@ class LLMArgs(Strict):
                 raise ValueError(f"engine.{option} is set by the product and can't be given")
         return engine
 
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        kept, wanted = self.engine.get("max_cpu_loras"), self.resident_adapters
+        if kept is not None and wanted is not None and wanted > kept:
+            raise ValueError(
+                f"resident_adapters is {wanted}, over engine.max_cpu_loras {kept}: the engine "
+                "would throw out some of them by itself"
+            )
+        return self
+
 
 NOWHERE = "media.invalid"
 """A domain that never exists (RFC 2606). To vLLM an empty list allows every domain."""
 
 
-def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
+def engine_options(
+    given: Mapping[str, Any], resident_adapters: int | None = None
+) -> dict[str, Any]:
     """VLLM's options for those `given` in the configuration.
 
-    Media are fetched from the domains that it names and from no others: a caller's URL could reach
-    what only this network can.
+    The engine keeps as many adapters as a replica may hold. Media are fetched from the domains that
+    the configuration names and from no others: a caller's URL could reach what only this network
+    can.
     """
     domains = given.get("allowed_media_domains") or [NOWHERE]
-    return {**given, "allowed_media_domains": domains, **FIXED}
+    options = {**given, "allowed_media_domains": domains, **FIXED}
+    if resident_adapters is not None and given.get("max_cpu_loras") is None:
+        options["max_cpu_loras"] = max(resident_adapters, given.get("max_loras") or 1)
+    return options
 
 
 def base_model(args: LLMArgs, application: str, source: str, engine: Engine) -> BaseModel:
@@ -94,7 +121,14 @@ def base_model(args: LLMArgs, application: str, source: str, engine: Engine) -> 
         max_rank=engine.max_rank,
         hidden_size=engine.hidden_size,
         modules=engine.linear_layers() if engine.max_rank else {},
+        places=places(args, engine),
     )
+
+
+def places(args: LLMArgs, engine: Engine) -> int:
+    """Adapters that a replica holds at most."""
+    kept = engine.adapter_places
+    return kept if args.resident_adapters is None else min(kept, args.resident_adapters)
 
 
 class LLM:
@@ -105,33 +139,56 @@ class LLM:
 
         self._platform = platform = await open_platform()
         source = resolve(args.source)
-        engine = await Engine.start(args.name, source, engine_options(args.engine))
+        engine = await Engine.start(
+            args.name, source, engine_options(args.engine, args.resident_adapters)
+        )
         self._engine = engine
-        self._capacity = args.max_queue or capacity(engine.runs_at_once)
-        context = serve.get_replica_context()
+        context, runtime = serve.get_replica_context(), ray.get_runtime_context()
         self._model = base_model(args, context.app_name, source, engine)
         await BaseModels(platform.database).register(self._model)
+        own, settings = context.replica_id.unique_id, platform.settings
+        self._socket = settings.short_folder / f"llm-{own[:16]}.sock"
+        self._record = Replica(
+            model=args.name,
+            id=own,
+            node=runtime.get_node_id(),
+            pid=os.getpid(),
+            actor_id=runtime.get_actor_id() or "",
+            address=str(self._socket),
+            application=context.app_name,
+            capacity=args.max_queue or capacity(engine.runs_at_once),
+            places=self._model.places,
+            routing=args.routing,
+            fields=engine.known_fields(),
+        )
+        cache = settings.home / "cache"
+        residents = Residents(self._model.places)
+        self._loader = AdapterLoader(engine, platform.artifacts, cache, residents)
         self._reconciler = AdapterReconciler(
-            args.name,
-            engine,
+            self._record,
+            self._loader,
+            residents,
             platform.registry,
-            platform.artifacts,
-            platform.settings.home / "cache",
+            platform.directory,
+            AdapterUses(platform.redis),
+            cache,
+            settings.replica_wait,
         )
         # The registry is replayed before the first request: what was published answers at once.
         await self._reconciler.replay()
-        runtime = ray.get_runtime_context()
-        self._id = context.replica_id.unique_id
-        self._node, self._actor = runtime.get_node_id(), runtime.get_actor_id() or ""
-        self._socket = platform.settings.short_folder / f"llm-{self._id[:16]}.sock"
+        self._pace = Pace()
+        self._app = Lender(engine.app, self._reconciler, self._pace)
         host = ray.util.get_node_ip_address()
-        self._remote = await engine.listen(
-            self._socket, None if host.startswith("127.") else host, platform.settings.token()
+        remote = await engine.listen(
+            self._socket,
+            None if host.startswith("127.") else host,
+            settings.token(),
+            self._app,
         )
-        self._fields = engine.known_fields()
+        self._record = replace(self._record, remote=remote)
         self._heartbeat = Heartbeat(platform.directory, self._describe)
         self._heartbeat.start()
-        changed = asyncio.Event()
+        changed = self._loader.changed
         self._tasks = [
             asyncio.create_task(reconcile(self._reconciler, platform.redis, changed)),
             asyncio.create_task(self._tell(changed)),
@@ -140,21 +197,14 @@ class LLM:
 
     def _describe(self) -> Replica:
         running, waiting = self._engine.load_now
-        return Replica(
-            model=self._model.name,
-            id=self._id,
-            node=self._node,
-            pid=os.getpid(),
-            actor_id=self._actor,
-            address=str(self._socket),
-            remote=self._remote,
+        return replace(
+            self._record,
             adapters=self._reconciler.loaded,
             failures=self._reconciler.failures,
-            application=self._model.application,
-            capacity=self._capacity,
             running=running,
             waiting=waiting,
-            fields=self._fields,
+            loading=self._loader.seconds,
+            duration=self._pace.duration,
         )
 
     async def _tell(self, changed: asyncio.Event) -> None:
@@ -165,7 +215,7 @@ class LLM:
 
     async def call(self, path: str, headers: bytes, body: bytes) -> AsyncGenerator[Piece, None]:
         """A request that came by Serve's handle instead of the engine's socket."""
-        async with aclosing(call(self._engine.app, path, headers, body)) as pieces:
+        async with aclosing(call(self._app, path, headers, body)) as pieces:
             async for piece in pieces:
                 yield piece
 

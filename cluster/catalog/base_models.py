@@ -23,7 +23,8 @@ class BaseModel:
     """A model that an application serves without any adapter.
 
     `context_length` in tokens. `modules` maps the name of each linear layer to its weight's shape,
-    (out, in): what an adapter has to fit. `max_rank` is 0 where no adapter is taken.
+    (out, in): what an adapter has to fit. `max_rank` is 0 where no adapter is taken. `places` is
+    how many adapters one replica holds at most.
     """
 
     name: str
@@ -35,6 +36,7 @@ class BaseModel:
     max_rank: int = 0
     hidden_size: int = 0
     modules: dict[str, tuple[int, int]] | None = None
+    places: int = 0
     created_at: float = 0.0
 
     @property
@@ -49,6 +51,7 @@ class BaseModel:
             "hidden_size": self.hidden_size,
             "target_modules": self.target_modules,
             "modules": {name: list(shape) for name, shape in (self.modules or {}).items()},
+            "places": self.places,
         }
 
     @classmethod
@@ -63,6 +66,7 @@ class BaseModel:
             max_rank=row.limits["max_rank"],
             hidden_size=row.limits["hidden_size"],
             modules={k: (v[0], v[1]) for k, v in row.limits["modules"].items()},
+            places=row.limits.get("places", 0),  # an earlier version's replica did not say
             created_at=row.created_at.timestamp(),
         )
 

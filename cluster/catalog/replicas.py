@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import orjson
 from redis.asyncio import Redis
@@ -26,6 +27,13 @@ LOOK_AHEAD = 8
 def capacity(at_once: int) -> int:
     """Requests to be in an engine that runs so many at once."""
     return at_once + max(2, at_once // LOOK_AHEAD)
+
+
+class Routing(StrEnum):
+    """What a model's requests are spread by over its replicas."""
+
+    LOAD = "load"
+    PREFIX = "prefix"
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,14 @@ class Replica:
     """Requests that it takes at a time: what it runs at once, and a few more that wait in it."""
     running: int = 0
     waiting: int = 0
+    places: int | None = None
+    """Adapters that it holds at most; what it lacks it loads when it is asked for it. None where
+    it holds all there are, and nothing else."""
+    loading: float = 0.05
+    """Seconds that it took lately to load an adapter."""
+    duration: float = 0.0
+    """Seconds that a request took lately."""
+    routing: Routing = Routing.LOAD
     fields: dict[str, frozenset[str]] = field(default_factory=dict)
     """By endpoint, the paths of the body fields that the engine knows; one that ends with a dot
     says that the fields inside are known."""
@@ -67,6 +83,7 @@ class Replica:
         document = orjson.loads(content)
         document["adapters"] = frozenset(document["adapters"])
         document["fields"] = {k: frozenset(v) for k, v in document["fields"].items()}
+        document["routing"] = Routing(document.get("routing", Routing.LOAD))
         # A replica of a newer version may tell more of itself.
         return cls(**{k: v for k, v in document.items() if k in cls.__dataclass_fields__})
 

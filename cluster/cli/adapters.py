@@ -14,7 +14,7 @@ from cluster.catalog.lifecycle import AdapterState
 from cluster.cli.command import command, line
 from cluster.cli.connection import Answer, Connection, RequestFailed
 from cluster.cli.output import stderr
-from cluster.cli.table import Row, table
+from cluster.cli.table import Row, moment, table
 from cluster.errors import InvalidRequest, LorikeetError, TimedOut
 
 app = typer.Typer(help="Register, list and remove adapters.", no_args_is_help=True)
@@ -32,6 +32,10 @@ class NotPublished(LorikeetError):
 
 def digest(row: Row) -> str:
     return str(row.get("digest") or "-")[:12]
+
+
+def pinned(row: Row) -> str | None:
+    return "yes" if row.get("pinned") else None
 
 
 def acknowledged(row: Row) -> str:
@@ -108,6 +112,9 @@ def _now(connection: Connection, row: Answer) -> Answer:
             "BASE": "base_model",
             "STATE": "state",
             "REPLICAS": acknowledged,
+            "HELD BY": "resident_on",
+            "PINNED": pinned,
+            "LAST USED": moment("last_used_at"),
             "DIGEST": digest,
             "ERROR": "error",
         }
@@ -115,14 +122,26 @@ def _now(connection: Connection, row: Answer) -> Answer:
     name="list",
 )
 def list_adapters(connection: Connection) -> list[Answer]:
-    """List adapters in every state and how many replicas hold each."""
+    """List adapters in every state, how many replicas hold each, and when it was last used."""
     return connection.page(PATH).rows
 
 
+Named = Annotated[str, typer.Argument(help="As `adapters list` names it.")]
+
+
+@command(app, line("{name} is pinned."))
+def pin(connection: Connection, name: Named) -> Answer:
+    """Have every replica hold an adapter at all times: its first request never waits for it."""
+    return connection.post(f"{PATH}/{quote(name)}", json={"pinned": True})
+
+
+@command(app, line("{name} is pinned no more."))
+def unpin(connection: Connection, name: Named) -> Answer:
+    """Let an adapter make room for others, where a replica has no place for all."""
+    return connection.post(f"{PATH}/{quote(name)}", json={"pinned": False})
+
+
 @command(app, line("Removed {id}."))
-def remove(
-    connection: Connection,
-    name: Annotated[str, typer.Argument(help="As `adapters list` names it.")],
-) -> Answer:
+def remove(connection: Connection, name: Named) -> Answer:
     """Take an adapter out of service: its name is unknown from the next request on."""
     return connection.delete(f"/v1/models/{quote(name)}")

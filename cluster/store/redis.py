@@ -38,6 +38,11 @@ def replica_key(model: str, replica: str) -> str:
     return f"lorikeet:replica:{model}:{replica}"
 
 
+def adapter_uses_key(model: str) -> str:
+    """A sorted set: the adapters of a base model by the time of their last use."""
+    return f"lorikeet:adapters:used:{model}"
+
+
 def limits_key(organization: str) -> str:
     return f"lorikeet:limits:{{{organization}}}"
 

@@ -130,6 +130,8 @@ class Adapter(Row):
     error: Mapped[str | None] = mapped_column(Text)
     acknowledged: Mapped[int] = mapped_column(default=0)
     replicas: Mapped[int] = mapped_column(default=0)
+    pinned: Mapped[bool] = mapped_column(Boolean, default=False)
+    """Held by every replica, whatever else is asked for."""
     job_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)

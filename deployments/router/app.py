@@ -19,8 +19,10 @@ from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.pins import Pins
 from cluster.catalog.route import Route
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
@@ -196,6 +198,8 @@ class Ingress:
             catalog=catalog,
             aliases=Aliases(platform.database, platform.redis),
             virtual_models=VirtualModels(platform.database, platform.redis),
+            pins=Pins(platform.database, platform.redis, settings.pinned_adapters),
+            uses=AdapterUses(platform.redis),
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),

@@ -13,18 +13,20 @@ from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Route
 from cluster.errors import InvalidRequest, LorikeetError, TimedOut, Unavailable
 from cluster.settings import Settings
+from deployments.lending import ADAPTER_HEADER, NOT_LENT
 from deployments.router.address import addressed
 from deployments.router.answer import Answer, ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
-from deployments.router.replicas import ReplicaPool
+from deployments.router.prefixes import Trail, trail
+from deployments.router.replicas import SUSPICION, ReplicaPool
 from deployments.router.slots import Place, Slots, Wish
 from deployments.router.transport import ReplicaAnswer, Transport
 
 RETRY_PAUSE = 0.02
 """Seconds before the first retry, with jitter; doubled for each further one."""
-FAULTS = frozenset({500, 502, 503})
+FAULTS = frozenset({NOT_LENT, 500, 502, 503})
 """What an engine answers that can't serve anybody. A 4xx is the caller's, and final."""
 
 
@@ -58,7 +60,10 @@ class Engines:
             exchange.tier,
             exchange.reserve,
             min(exchange.deadline, exchange.patient_until),
+            self._trail(exchange, route),
         )
+        if route.digest is not None:
+            headers += b"%b: %b\r\n" % (ADAPTER_HEADER, route.engine_model.encode())
         passed: dict[str, float] = {}
         told: LorikeetError | None = None
         failures = 0
@@ -70,7 +75,7 @@ class Engines:
                 place = await self._slots.take(wish, passed, deadline, waits=told is None)
             except (Unavailable, TimedOut) as error:
                 raise told or error from None
-            replica = place.replica
+            replica, sound = place.replica, False
             with ExitStack() as attempt:
                 attempt.callback(_leave, place, exchange)
                 # From here the engine works for the caller, who may leave before its counts come.
@@ -82,7 +87,7 @@ class Engines:
                     if fault is None:
                         exchange.cleanup.append(attempt.pop_all().close)
                         return answer
-                    told = fault
+                    told, sound = fault, answer.status == NOT_LENT
                     # It may be the request that ends engines: it gets one more, not all of them.
                     failures = max(failures + 1, self._retries)
                 except ConnectionLost:
@@ -98,13 +103,25 @@ class Engines:
                             f"No replica of {route.base.name!r} can be reached.", retry_after=5.0
                         ) from error
                 # Before its place goes to the next one who waits.
-                passed[replica.id] = self._pool.suspect(replica)
+                passed[replica.id] = (
+                    time.monotonic() + SUSPICION if sound else self._pool.suspect(replica)
+                )
             exchange.usage.prompt = 0
-            self._transport.forget(replica)
+            if not sound:
+                self._transport.forget(replica)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
         raise told or Unavailable(
             f"{route.base.name!r} failed {failures} times before the first token.", retry_after=1.0
         )
+
+    def _trail(self, exchange: Exchange, route: Route) -> Trail:
+        if not self._pool.by_prefix(route.base.name):
+            return ()
+        assert exchange.principal is not None, "authenticate comes before dispatch"
+        # What the engine shares: nothing between organizations, nor between adapters.
+        salt = str(exchange.document.get("cache_salt"))
+        owner = exchange.principal.organization_id
+        return trail(exchange.document, owner, salt, route.engine_model)
 
     async def _ask(
         self, replica: Replica, exchange: Exchange, headers: bytes, body: bytes, attempt: ExitStack

@@ -88,6 +88,7 @@ async def status(
                 "pid": replica.pid,
                 "actor_id": replica.actor_id,
                 "node": replica.node,
+                "places": replica.places,
                 "adapters": sorted(replica.adapters & own),
                 "failures": {n: why for n, why in replica.failures.items() if n in own},
                 "running": replica.running,

@@ -1,4 +1,4 @@
-"""Which replica takes a request: one that holds the adapter and has room, the emptiest of them."""
+"""The live replicas as a router sees them, and the one of them that takes a request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory
+from cluster.catalog.replicas import HEARTBEAT, Replica, ReplicaDirectory, Routing
 from cluster.catalog.routers import Routers
 from cluster.errors import Unavailable
 from cluster.store.listen import listen
 from cluster.store.redis import REPLICA_CHANNEL
 from cluster.waiting import happens
+from deployments.router.choice import Choice, Seen, able
 from deployments.router.hold import Kind
 from deployments.router.occupancy import Occupancy
+from deployments.router.prefixes import Trail
 
 log = logging.getLogger(__name__)
 
@@ -51,28 +53,36 @@ class ReplicaPool:
         self._routers = 1
         self.on_news: Callable[[], None] = lambda: None
         """Called when there may be more room than before."""
+        self._choice = Choice()
         self._arrival = asyncio.Condition()
 
     @property
     def models(self) -> dict[str, list[Replica]]:
         return self._replicas
 
-    def find(self, model: str, kind: Kind) -> Replica | None:
+    def find(self, model: str, kind: Kind, trail: Trail = ()) -> Replica | None:
         """The replica of `model` that is to take a request of this kind, None while all are full.
 
-        A suspect is one only where there is no other.
+        It holds the adapter or loads it. `trail` is the prompt's.
         """
-        best, least, sure = None, 0, False
-        for replica in self._fitting(model, kind):
-            suspect = self._suspect(replica)
-            if suspect and sure:
-                continue
-            if not suspect and not sure:
-                best, sure = None, True
-            occupancy = self._occupancy(replica)
-            if occupancy.free and (best is None or occupancy.load < least):
-                best, least = replica, occupancy.load
-        return best
+        free = self._free(model, kind)
+        return self._choice(free, kind[0], trail) if free else None
+
+    def has_room(self, model: str, kind: Kind) -> bool:
+        """Whether `find` would find one."""
+        return bool(self._free(model, kind))
+
+    def by_prefix(self, model: str) -> bool:
+        """Whether the beginning of a prompt says which replica is to take it."""
+        replicas = self._replicas.get(model, ())
+        return len(replicas) > 1 and any(r.routing is Routing.PREFIX for r in replicas)
+
+    def _free(self, model: str, kind: Kind) -> list[Seen]:
+        """The replicas with room. A suspect is one only where there is no other, be that full."""
+        fitting = list(self._fitting(model, kind))
+        sure = [replica for replica in fitting if not self._suspect(replica)]
+        seen = ((replica, self._occupancy(replica)) for replica in sure or fitting)
+        return [Seen(replica, occupancy.load) for replica, occupancy in seen if occupancy.free]
 
     def holds(self, model: str, kind: Kind) -> bool:
         """Whether there is a replica for requests of this kind, be it full."""
@@ -109,8 +119,11 @@ class ReplicaPool:
     def _fitting(self, model: str, kind: Kind) -> Iterator[Replica]:
         engine_model, ruled_out = kind
         for replica in self._replicas.get(model, ()):
-            held = engine_model == replica.model or engine_model in replica.adapters
-            if held and replica.id not in ruled_out and self._reaches(replica):
+            if (
+                able(replica, engine_model)
+                and replica.id not in ruled_out
+                and self._reaches(replica)
+            ):
                 yield replica
 
     def _suspect(self, replica: Replica) -> bool:

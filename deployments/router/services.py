@@ -7,8 +7,10 @@ from typing import cast
 
 from fastapi import Request
 
+from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.pins import Pins
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -30,6 +32,8 @@ class Services:
     catalog: Catalog
     aliases: Aliases
     virtual_models: VirtualModels
+    pins: Pins
+    uses: AdapterUses
     pool: ReplicaPool
     files: Files
     jobs: Jobs

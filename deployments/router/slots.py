@@ -17,6 +17,7 @@ from cluster.catalog.replicas import Replica
 from cluster.errors import Overloaded, TimedOut, Unavailable
 from deployments.router.hold import Hold, Kind, Ticket
 from deployments.router.pace import Pace
+from deployments.router.prefixes import Trail
 from deployments.router.replicas import ReplicaPool
 from deployments.router.tier import Tier
 from deployments.router.usual import Usual
@@ -40,6 +41,8 @@ class Wish:
     """Tokens that it will take, as far as one knows."""
     until: float
     """How long its caller waits, on the monotonic clock."""
+    trail: Trail = ()
+    """Its prompt's, where that says which replica is to take it."""
 
 
 class Place:
@@ -108,7 +111,7 @@ class Slots:
                     ruled_out = frozenset(r for r, until in passed.items() if until > now)
                 kind = wish.engine_model, ruled_out
                 if ticket is None or ticket.kind != kind:
-                    replica = self._pool.find(wish.model, kind)
+                    replica = self._pool.find(wish.model, kind, wish.trail)
                     if replica is not None:
                         self._pool.take(replica)
                         return Place(self, wish, replica, None)
@@ -201,16 +204,16 @@ class Slots:
         full: set[Kind] = set()
 
         def fits(kind: Kind) -> bool:
-            if kind not in full and self._pool.find(model, kind) is None:
+            if kind not in full and not self._pool.has_room(model, kind):
                 full.add(kind)
             return kind not in full
 
         while (ticket := queue.hold.next(fits)) is not None:
-            replica = self._pool.find(model, ticket.kind)
+            wish, place = queue.waiters[ticket]
+            replica = self._pool.find(model, ticket.kind, wish.trail)
             assert replica is not None, "it fits"
             self._pool.take(replica)
             queue.pace.turn(self._clock())
-            wish, place = queue.waiters[ticket]
             place.set_result(Place(self, wish, replica, ticket))
 
     def _look_again(self) -> None:

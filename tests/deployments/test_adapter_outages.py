@@ -14,9 +14,10 @@ from cluster.catalog.adapter_name import engine_name
 from cluster.errors import Unavailable
 from cluster.store.artifacts import Artifacts
 from cluster.store.copies import UNUSED_AFTER
-from deployments import adapters
-from deployments.adapters import ATTEMPTS, AdapterReconciler, LoadFailed, reconcile
-from tests.deployments.test_adapters import Engine, Wanted
+from deployments import adapter_loader, adapters
+from deployments.adapter_loader import ATTEMPTS, LoadFailed
+from deployments.adapters import AdapterReconciler, reconcile
+from tests.deployments.replica import Engine, OneReplica, Wanted, row
 
 
 class Store(Artifacts):
@@ -38,11 +39,11 @@ class Parts:
         source.mkdir()
         (source / "weights").write_text("w")
         self.uri = self.store.put_folder("adapters", source).uri
-        self.wanted.rows = [SimpleNamespace(name="a", digest="1" * 64, uri=self.uri)]
+        self.wanted.rows = [row("a", self.uri)]
         self.reconciler = self.replica(self.engine)
 
     def replica(self, engine: Engine) -> AdapterReconciler:
-        return AdapterReconciler("budgie", engine, self.wanted, self.store, self.cache)  # type: ignore[arg-type]
+        return OneReplica(self.store, self.cache, engine, self.wanted).reconciler
 
     def age(self) -> None:
         then = time.time() - UNUSED_AFTER - 60
@@ -55,8 +56,8 @@ class Parts:
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    monkeypatch.setattr(adapters, "POLL", 0.0)
-    monkeypatch.setattr(adapters, "BACKOFF", 0.0)
+    monkeypatch.setattr(adapter_loader, "AWAY", 0.0)
+    monkeypatch.setattr(adapter_loader, "BACKOFF", 0.0)
     return Parts(tmp_path)
 
 

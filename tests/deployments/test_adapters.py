@@ -9,50 +9,22 @@ import pytest
 
 from cluster.catalog.adapter_name import engine_name
 from cluster.store.artifacts import Artifacts
-from deployments import adapters
-from deployments.adapters import AdapterReconciler, LoadFailed
-
-
-class Engine:
-    def __init__(self) -> None:
-        self.loaded: dict[str, Path] = {}
-        self.refuse: dict[str, int] = {}
-        self.tries = 0
-
-    async def load(self, name: str, folder: Path) -> None:
-        self.tries += 1
-        if self.refuse.get(name, 0) > 0:
-            self.refuse[name] -= 1
-            raise LoadFailed("out of memory")
-        assert folder.is_dir()
-        self.loaded[name] = folder
-
-    async def unload(self, name: str) -> None:
-        del self.loaded[name]
-
-
-class Wanted:
-    def __init__(self) -> None:
-        self.rows: list[SimpleNamespace] = []
-
-    async def wanted(self, base_model: str | None = None) -> list[SimpleNamespace]:
-        return self.rows
+from deployments import adapter_loader, adapters
+from tests.deployments.replica import Engine, OneReplica, Wanted, row
 
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(adapters, "BACKOFF", 0.0)
+    monkeypatch.setattr(adapter_loader, "BACKOFF", 0.0)
     engine, wanted = Engine(), Wanted()
     artifacts = Artifacts(tmp_path.as_uri())
     source = tmp_path / "source"
     source.mkdir()
     (source / "weights").write_text("w")
     blob = artifacts.put_folder("adapters", source)
-    wanted.rows = [
-        SimpleNamespace(name=n, digest=d * 64, uri=blob.uri) for n, d in (("a", "1"), ("b", "2"))
-    ]
-    reconciler = AdapterReconciler("budgie", engine, wanted, artifacts, tmp_path / "cache")  # type: ignore[arg-type]
-    return engine, wanted, reconciler
+    wanted.rows = [row(n, blob.uri, d) for n, d in (("a", "1"), ("b", "2"))]
+    replica = OneReplica(artifacts, tmp_path / "cache", engine, wanted)
+    return engine, wanted, replica.reconciler
 
 
 async def test_what_is_wanted_is_loaded_and_what_is_not_is_unloaded(parts) -> None:  # type: ignore[no-untyped-def]
@@ -104,17 +76,19 @@ async def test_after_three_attempts_a_load_has_failed_with_the_reason(parts) -> 
 async def test_what_has_failed_is_tried_on_ever_less_often(parts, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     engine, _, reconciler = parts
     clock = 0.0
-    monkeypatch.setattr(adapters, "BACKOFF", 0.5)
-    monkeypatch.setattr(adapters, "time", SimpleNamespace(monotonic=lambda: clock))
+    monkeypatch.setattr(adapter_loader, "BACKOFF", 0.5)
+    for module in (adapters, adapter_loader):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock, time=float))
     name = engine_name("a", "1" * 64)
     engine.refuse[name] = 12
     waits = []
     while name not in reconciler.loaded:
         await reconciler.step()
         assert reconciler.pause <= adapters.POLL
-        if name in reconciler._attempts:
-            waits.append(reconciler._attempts[name].again_at - clock)
-            clock = reconciler._attempts[name].again_at
+        attempts = reconciler._loader._attempts
+        if name in attempts:
+            waits.append(attempts[name].again_at - clock)
+            clock = attempts[name].again_at
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
     assert reconciler.failures == {}, "what could be loaded has failed no more"
 
@@ -140,7 +114,7 @@ async def test_a_passing_fault_is_retried(parts) -> None:  # type: ignore[no-unt
 
 async def test_a_folder_that_is_gone_is_a_failure_with_a_reason(parts) -> None:  # type: ignore[no-untyped-def]
     _, wanted, reconciler = parts
-    wanted.rows = [SimpleNamespace(name="a", digest="1" * 64, uri="adapters/no/thing")]
+    wanted.rows = [row("a", "adapters/no/thing")]
     for _ in range(3):
         await reconciler.step()
     assert "adapters/no/thing" in reconciler.failures[engine_name("a", "1" * 64)]
@@ -150,7 +124,8 @@ async def test_equal_names_whose_digests_begin_alike_are_two_adapters(parts) -> 
     engine, wanted, reconciler = parts
     uri, alike = wanted.rows[0].uri, "1" * 12
     wanted.rows = [
-        SimpleNamespace(name="bot", digest=alike + rest * 52, uri=uri) for rest in ("2", "3")
+        SimpleNamespace(**{**vars(row("bot", uri)), "digest": alike + rest * 52})
+        for rest in ("2", "3")
     ]
     await reconciler.step()
     assert len(engine.loaded) == len(reconciler.loaded) == 2

@@ -63,7 +63,7 @@ async def test_a_dead_engine_is_a_503_in_openais_shape(tmp_path: Path) -> None:
 
     engine = Engine(client, app, SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
     path = tmp_path / "private" / "engine.sock"
-    await engine.listen(path, None, "token")
+    await engine.listen(path, None, "token", lambda app: app)
     transport = httpx.AsyncHTTPTransport(uds=str(path), retries=20)
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as http:
         once = await http.get("/once")

@@ -35,11 +35,12 @@ def test_adapters_made_for_that_name_are_taken(tmp_path: Path) -> None:
         context_length=BASE.context_length,
         max_rank=BASE.max_rank,
         hidden_size=BASE.hidden_size,
+        adapter_places=8,
         linear_layers=lambda: BASE.modules,
     )
     args = LLMArgs(name="llama", source=NAME)
     base = base_model(args, "llama", resolve(args.source), engine)  # type: ignore[arg-type]
-    assert base.source == NAME
+    assert (base.source, base.places) == (NAME, 8)
     folder = AdapterMaker(tmp_path)(config={"base_model_name_or_path": NAME})
     assert inspect(folder, base).rank == 4
 

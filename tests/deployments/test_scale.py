@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+import yaml
 
 from cluster.errors import ConfigurationError
-from deployments.llm import LLMArgs
+from cluster.settings import Settings
+from deployments.llm import LLMArgs, engine_options
+from deployments.llm import places as places_of
 from deployments.scale import Scale
 from deployments.source import resolve
+from tests.markdown import Page
 
+ROOT = Path(__file__).parents[2]
 BUDGIE = {"name": "budgie", "source": "package:train.budgie/weights"}
 
 
@@ -55,6 +63,12 @@ def test_a_successor_comes_first_unless_it_needs_the_gpu(
             {**BUDGIE, "engine": {"enable_prompt_tokens_details": False}},
             ["engine.enable_prompt_tokens_details"],
         ),
+        ({**BUDGIE, "resident_adapters": 0}, ["args.resident_adapters=0"]),
+        (
+            {**BUDGIE, "resident_adapters": 9, "engine": {"max_cpu_loras": 8}},
+            ["resident_adapters is 9", "engine.max_cpu_loras 8"],
+        ),
+        ({**BUDGIE, "routing": "fastest"}, ["args.routing='fastest'", "'load' or 'prefix'"]),
     ],
 )
 def test_a_wrong_argument_is_named_with_its_value(
@@ -64,6 +78,32 @@ def test_a_wrong_argument_is_named_with_its_value(
         LLMArgs.read(given)
     for word in words:
         assert word in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("engine", "resident", "kept", "places"),
+    [
+        ({"max_loras": 4, "max_cpu_loras": 64}, None, 64, 64),
+        ({"max_loras": 4, "max_cpu_loras": 64}, 10, 64, 10),
+        ({"max_loras": 4}, 10, 10, 10),
+        ({"max_loras": 4}, 2, 4, 2),
+        ({}, 2, 2, 2),
+    ],
+)
+def test_the_engine_keeps_as_many_adapters_as_a_replica_may_hold(
+    engine: dict[str, int], resident: int | None, kept: int, places: int
+) -> None:
+    args = LLMArgs.read({**BUDGIE, "engine": engine, "resident_adapters": resident})
+    assert engine_options(args.engine, args.resident_adapters)["max_cpu_loras"] == kept
+    assert places_of(args, SimpleNamespace(adapter_places=kept)) == places  # type: ignore[arg-type]
+
+
+def test_the_documents_examples_are_taken() -> None:
+    page = Page(ROOT / "docs" / "adapters.md")
+    for block in page.blocks("yaml"):
+        assert LLMArgs.read(yaml.safe_load(block)["args"]).name == "my-model"
+    settings = [word for word in page.spans() if word.startswith("LORIKEET_")]
+    assert {word.removeprefix("LORIKEET_").lower() for word in settings} <= {*Settings.model_fields}
 
 
 def test_a_source_is_a_folder_a_package_or_a_hubs_name(tmp_path) -> None:  # type: ignore[no-untyped-def]

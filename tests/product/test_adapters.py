@@ -29,9 +29,9 @@ CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 
-def make(folder: Path, rank: int = 8) -> None:
+def make(folder: Path, rank: int = 8, seed: int = 3) -> None:
     """An adapter with random weights, as `save_pretrained` of PEFT writes it."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(WEIGHTS, dtype=torch.float32)
     model = get_peft_model(
         base,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -275,3 +276,24 @@ def test_expiry_is_understood() -> None:
     for wrong in ("soon", "10x", "-1d"):
         with pytest.raises(typer.BadParameter):
             expiry(wrong)
+
+
+@pytest.mark.parametrize(("word", "told"), [("pin", "is pinned."), ("unpin", "is pinned no more.")])
+def test_adapters_are_pinned_and_let_go(endpoint: Endpoint, run: Run, word: str, told: str) -> None:
+    row = {"id": "adapter-1", "name": "acme/birds:1", "pinned": word == "pin"}
+    endpoint.answers["POST /v1/adapters/acme/birds%3A1"] = (200, row)
+    assert run("adapters", word, "acme/birds:1").out == f"acme/birds:1 {told}\n"
+    assert endpoint.asked[0].json() == {"pinned": word == "pin"}
+
+
+def test_a_list_shows_where_adapters_are(endpoint: Endpoint, run: Run) -> None:
+    row = {
+        "id": "a", "name": "birds", "base_model": "budgie", "state": "published", "pinned": True,
+        "acknowledged": 1, "replicas": 1, "resident_on": 3, "last_used_at": 1_700_000_000,
+    }  # fmt: skip
+    endpoint.answers["GET /v1/adapters"] = (200, {"data": [row]})
+    titles, line = run("adapters", "list").out.splitlines()
+    shown = dict(
+        zip(re.split(" {2,}", titles.strip()), re.split(" {2,}", line.strip()), strict=True)
+    )
+    assert (shown["HELD BY"], shown["PINNED"], shown["LAST USED"][:9]) == ("3", "yes", "2023-11-1")

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from cluster.catalog.replicas import Routing
 from cluster.errors import Unavailable
+from cluster.store.schema import Adapter
 from cluster.tenancy.plans import Plans
 from deployments.router import pipeline, replicas
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
@@ -424,3 +426,46 @@ async def test_a_callers_request_id_may_come_twice_and_both_are_requests(rig: Ri
     for _ in range(2):
         await rig.post(CHAT, headers={"x-request-id": "mine-1"})
     assert len({event.request_id for event in rig.meter.events}) == 2
+
+
+async def test_an_adapter_that_nobody_holds_is_asked_of_who_loads_it(rig: Rig) -> None:
+    engine = await rig.add_engine(places=4)
+    await rig.post(CHAT)
+    assert b"x-lorikeet-adapter" not in engine.headers[0]
+    async with rig.platform.database.begin() as session:
+        session.add(
+            Adapter(
+                id="adapter-1", organization_id=rig.tenant.organization_id,
+                project_id=rig.tenant.project_id, name="bot", base_model="budgie",
+                digest="5" * 64, uri="u", bytes=1, rank=4, target_modules=[], state="published",
+            )
+        )  # fmt: skip
+    await rig.catalog.refresh()
+    assert (await rig.post({**CHAT, "model": "bot"})).status == 200
+    name = f"bot@{'5' * 32}"
+    assert engine.headers[1][b"x-lorikeet-adapter"].decode() == name
+    assert engine.requests[1]["model"] == name
+
+
+async def test_a_conversation_stays_with_its_replica(rig: Rig) -> None:
+    engines = [await rig.add_engine(routing=Routing.PREFIX) for _ in range(3)]
+    talks = {n: [{"role": "user", "content": f"{n} {'x' * 300}"}] for n in range(6)}
+    for turn in range(4):
+        for talk in talks.values():
+            await rig.post({**CHAT, "messages": talk})
+            talk.append({"role": "user", "content": f"and {turn}? {'y' * 200}"})
+    for n in talks:
+        asked = [sum(r["messages"][0]["content"][0] == str(n) for r in e.requests) for e in engines]
+        assert sorted(asked) == [0, 0, 4]
+
+
+async def test_who_lacks_an_adapter_is_no_suspect(rig: Rig) -> None:
+    """Another one is asked, and of several refusals the last is told; the base model goes on."""
+    engines = [await rig.add_engine(places=1) for _ in range(2)]
+    error = {"message": "The adapter 'bot' was not loaded.", "code": 424}
+    for engine in engines:
+        engine.behaviour = Behaviour(status=424, error=error)
+    answered = await rig.post(CHAT)
+    assert (answered.status, answered.json["error"]["message"]) == (503, error["message"])
+    assert [len(engine.requests) for engine in engines] == [1, 1]
+    assert rig.pool._suspects == {}

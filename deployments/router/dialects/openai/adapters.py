@@ -1,17 +1,23 @@
-"""`/v1/adapters`: adapters made elsewhere, and the state of all of them."""
+"""`/v1/adapters`: adapters made elsewhere, the state of all of them, and which are pinned."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import shutil
 import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
+from redis.exceptions import RedisError
 from starlette.datastructures import UploadFile
 
 from cluster.catalog.adapter_folder import PICKLES
+from cluster.catalog.adapter_name import engine_name
 from cluster.catalog.adapters import MAX_LIST
 from cluster.catalog.peft_files import CARD, CONFIG, WEIGHTS
 from cluster.errors import InvalidRequest
@@ -19,10 +25,12 @@ from cluster.store.artifacts import CHUNK
 from cluster.store.page import Order
 from cluster.store.schema import Adapter
 from cluster.tenancy.principal import Principal
+from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.form import multipart, text, uploads
 from deployments.router.dialects.openai.listing import listing
 from deployments.router.services import Services, principal, services, trainer
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["adapters"])
 
 KEPT = (CONFIG, WEIGHTS, CARD)
@@ -60,6 +68,7 @@ def render(row: Adapter) -> dict[str, Any]:
         "error": row.error,
         "acknowledged": row.acknowledged,
         "replicas": row.replicas,
+        "pinned": row.pinned,
         "rank": row.rank,
         "target_modules": row.target_modules,
         "bytes": row.bytes,
@@ -80,7 +89,48 @@ async def list_adapters(
     page = await at.platform.registry.page(
         who.organization_id, after=after, limit=limit, order=order
     )
-    return listing(page, render)
+    used = await _last_used(page.items, at)
+    return listing(page, lambda row: render(row) | _residency(row, at, used))
+
+
+def _residency(row: Adapter, at: Services, used: Mapping[str, float]) -> dict[str, Any]:
+    """On how many replicas it is at this moment, and when somebody used it last."""
+    name = engine_name(row.name, row.digest)
+    replicas = at.pool.models.get(row.base_model, ())
+    last = used.get(name)
+    return {
+        "resident_on": sum(name in replica.adapters for replica in replicas),
+        "last_used_at": None if last is None else int(last),
+    }
+
+
+async def _last_used(rows: Iterable[Adapter], at: Services) -> dict[str, float]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        names[row.base_model].append(engine_name(row.name, row.digest))
+    try:
+        times = await asyncio.gather(*(at.uses.last(base, own) for base, own in names.items()))
+    except (RedisError, OSError) as error:
+        log.warning("a list of adapters lacks the times of their last use: %s", error)
+        return {}
+    return {name: last for each in times for name, last in each.items()}
+
+
+class Change(Body):
+    pinned: bool
+
+
+@router.post("/v1/adapters/{name:path}")
+async def change_adapter(
+    name: str,
+    body: Change,
+    who: Annotated[Principal, Depends(trainer)],
+    at: Annotated[Services, Depends(services)],
+) -> dict[str, Any]:
+    """Pin an adapter, which then every replica holds at all times, or let go of it."""
+    row = await at.pins.set(who.organization_id, name, body.pinned)
+    used = await _last_used([row], at)
+    return render(row) | _residency(row, at, used)
 
 
 @router.post("/v1/adapters", status_code=201, openapi_extra={"requestBody": BODY})

@@ -107,7 +107,7 @@ def from_engine(
         return Unavailable("The model is being moved to other replicas.", retry_after=1.0)
     if status == 413:
         return TooLarge(message, param=param)
-    if status == 503:
+    if status in (424, 503):  # the adapter can't be had there, or nothing can
         return Unavailable(message)
     if status == 500:
         return Internal(message)

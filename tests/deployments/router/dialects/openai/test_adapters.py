@@ -11,15 +11,21 @@ import httpx
 import pytest
 from fastapi import Request
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from cluster.catalog.adapter_name import engine_name
+from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.adapters import AdapterRegistry
 from cluster.catalog.base_models import BaseModels
+from cluster.catalog.pins import Pins
+from cluster.catalog.replicas import Replica
 from cluster.tenancy.principal import Principal, Scope
 from deployments.router.dialects.openai import adapters
 from tests.cluster.catalog.conftest import BASE, AdapterMaker
 from tests.cluster.jobs.world import World
 from tests.deployments.router.dialects.openai.serving import answering
 
+POOL: dict[str, list[Replica]] = {}
 FIELDS = {"name": "bot", "base_model": "budgie"}
 
 
@@ -31,10 +37,15 @@ def make_adapter(tmp_path: Path) -> AdapterMaker:
 @pytest.fixture
 async def http(world: World, redis: Redis) -> AsyncIterator[httpx.AsyncClient]:
     """`x-scope: inference` makes a caller who may not train."""
-    await BaseModels(world.database).register(BASE)
+    await BaseModels(world.database).register(replace(BASE, places=8))
     settings = world.settings.model_copy(update={"upload_max_bytes": 1 << 20})
     registry = AdapterRegistry(world.database, world.artifacts, redis)
-    services = SimpleNamespace(platform=SimpleNamespace(settings=settings, registry=registry))
+    services = SimpleNamespace(
+        platform=SimpleNamespace(settings=settings, registry=registry),
+        pins=Pins(world.database, redis, most=1),
+        uses=AdapterUses(redis),
+        pool=SimpleNamespace(models=POOL),
+    )
 
     def caller(request: Request) -> Principal:
         scopes = frozenset({Scope(request.headers.get("x-scope", "train"))})
@@ -141,3 +152,62 @@ async def test_who_may_not_train_is_not_read(http: httpx.AsyncClient) -> None:
     headers = {"x-scope": "inference", "content-type": "multipart/form-data; boundary=x"}
     answer = await http.post("/v1/adapters", content=body(), headers=headers)
     assert (answer.status_code, read) == (403, [])
+
+
+async def test_one_is_pinned_and_listed_with_where_it_is(
+    http: httpx.AsyncClient,
+    world: World,
+    redis: Redis,
+    make_adapter: AdapterMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = parts(make_adapter())
+    for name in ("acme/bot:1", "b"):
+        made = (await http.post("/v1/adapters", data={**FIELDS, "name": name}, files=files)).json()
+    digest = made["digest"]
+    changed = await http.post("/v1/adapters/acme/bot:1", json={"pinned": True})
+    assert (changed.status_code, changed.json()["pinned"]) == (200, True)
+    refused = await http.post("/v1/adapters/b", json={"pinned": True})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "too_many_pinned")
+    held = frozenset({engine_name("b", digest)})
+    monkeypatch.setitem(POOL, "budgie", [
+        Replica("budgie", name, "here", 1, "a", "/s", adapters=adapters)
+        for name, adapters in (("r1", held), ("r2", frozenset()))
+    ])  # fmt: skip
+    await AdapterUses(redis).tell("budgie", {engine_name("b", digest): 1_700_000_000.5})
+    rows = (await http.get("/v1/adapters")).json()["data"]
+    told = [(r["name"], r["pinned"], r["resident_on"], r["last_used_at"]) for r in rows]
+    assert told == [("acme/bot:1", True, 0, None), ("b", False, 1, 1_700_000_000)]
+    await http.post("/v1/adapters/acme/bot:1", json={"pinned": False})
+    assert (await http.post("/v1/adapters/b", json={"pinned": True})).json()["resident_on"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "scope", "status", "param"),
+    [
+        ("nope", {"pinned": True}, "train", 404, "name"),
+        ("nope", {"pinned": "maybe"}, "train", 400, "pinned"),
+        ("nope", {}, "train", 400, "pinned"),
+        ("nope", {"pinned": True, "color": 1}, "train", 400, "color"),
+        ("nope", {"pinned": True}, "inference", 403, None),
+    ],
+)
+async def test_wrong_pins_are_refused(
+    http: httpx.AsyncClient,
+    name: str, body: dict[str, object], scope: str, status: int, param: str | None,
+) -> None:  # fmt: skip
+    answer = await http.post(f"/v1/adapters/{name}", json=body, headers={"x-scope": scope})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
+
+
+async def test_without_redis_a_list_lacks_the_last_uses_only(
+    http: httpx.AsyncClient, make_adapter: AdapterMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await http.post("/v1/adapters", data=FIELDS, files=parts(make_adapter()))
+
+    async def away(*_: object) -> None:
+        raise RedisError("away")
+
+    monkeypatch.setattr(AdapterUses, "last", away)
+    (row,) = (await http.get("/v1/adapters")).json()["data"]
+    assert (row["name"], row["last_used_at"]) == ("bot", None)

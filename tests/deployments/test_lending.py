@@ -1,0 +1,100 @@
+"""An adapter is lent for as long as its request runs, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from cluster.errors import LorikeetError, ModelNotFound, Unavailable
+from deployments.lending import ADAPTER_HEADER, NOT_LENT, Lender, Pace
+
+
+class Desk:
+    def __init__(self, refuse: LorikeetError | None = None) -> None:
+        self.refuse = refuse
+        self.out: list[str] = []
+        self.lent = 0
+
+    async def enter(self, name: str) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.out.append(name)
+        self.lent += 1
+
+    def leave(self, name: str) -> None:
+        self.out.remove(name)
+
+
+async def call(desk: Desk, pace: Pace, app: Any, *headers: tuple[bytes, bytes]) -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nobody reads")
+
+    await Lender(app, desk, pace)({"type": "http", "headers": list(headers)}, receive, send)
+    return sent
+
+
+NAMED = (ADAPTER_HEADER, b"bot@0123")
+
+
+async def test_it_is_lent_until_the_answer_has_ended() -> None:
+    desk, pace = Desk(), Pace()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert desk.out == ["bot@0123"]
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    assert [message.get("status") for message in await call(desk, pace, app, NAMED)] == [200]
+    assert (desk.out, desk.lent) == ([], 1)
+    assert pace.duration >= 0.01
+
+
+async def test_it_comes_back_from_a_request_that_fails() -> None:
+    desk = Desk()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError):
+        await call(desk, Pace(), app, NAMED)
+    assert (desk.out, desk.lent) == ([], 1)
+
+
+async def test_the_base_model_needs_none() -> None:
+    desk, asked = Desk(Unavailable("no")), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope)
+
+    await call(desk, Pace(), app, (b"x-request-id", b"1"))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Unavailable("full"), NOT_LENT), (ModelNotFound("x"), 404)]
+)
+async def test_what_cannot_be_lent_is_refused_as_the_engine_would(
+    error: LorikeetError, status: int
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("nobody is asked")
+
+    start, body = await call(Desk(error), Pace(), app, NAMED)
+    assert start["status"] == status
+    assert error.message.encode() in body["body"].replace(b"\\", b"")
+
+
+def test_the_pace_follows_slowly() -> None:
+    pace = Pace()
+    pace.add(1.0)
+    assert pace.duration == 1.0
+    pace.add(2.0)
+    assert 1.0 < pace.duration < 1.1
