@@ -26,7 +26,7 @@ import typer
 import yaml
 
 from bench.chat import Endpoint
-from bench.load import Job
+from bench.job import Job
 from bench.quantile import median, quantile
 from bench.result import RESULTS, heading, log, recording
 from bench.steady import steady

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.chat import Endpoint, wire
-from bench.load import CONTENT, DONE
+from bench.reading import CONTENT, DONE
 
 END = b"0\r\n\r\n"
 """Of a chunked answer."""

@@ -32,8 +32,6 @@ class Seen(NamedTuple):
     replica: Replica
     load: int
     """Requests that run and wait in it."""
-    suspect: bool = False
-    """It has just failed: taken only where there is no other."""
 
 
 def able(replica: Replica, engine_model: str) -> bool:
@@ -63,7 +61,6 @@ class Choice:
         return replica
 
     def _among(self, seen: Sequence[Seen], engine_model: str, trail: Trail) -> Seen:
-        seen = [one for one in seen if not one.suspect] or seen
         seen = [one for one in seen if engine_model not in one.replica.failures] or seen
         sent = self._sent_to(engine_model)
         holders: list[Seen] = []

@@ -119,11 +119,9 @@ class ReplicaPool:
     def _fitting(self, model: str, kind: Kind) -> Iterator[Replica]:
         engine_model, ruled_out = kind
         for replica in self._replicas.get(model, ()):
-            if (
-                able(replica, engine_model)
-                and replica.id not in ruled_out
-                and self._reaches(replica)
-            ):
+            if replica.id in ruled_out or not able(replica, engine_model):
+                continue
+            if self._reaches(replica):
                 yield replica
 
     def _suspect(self, replica: Replica) -> bool:

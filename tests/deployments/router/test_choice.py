@@ -37,10 +37,6 @@ class Clock:
 def test_the_base_model_goes_to_the_least_loaded() -> None:
     a, b = replica("a"), replica("b")
     assert Choice()(seen(a, b, load=(3, 2)), "budgie") is b
-    suspected = [Seen(a, 3), Seen(b, 2, suspect=True)]
-    assert Choice()(suspected, "budgie") is a
-    both = [Seen(a, 3, suspect=True), Seen(b, 2, suspect=True)]
-    assert Choice()(both, "budgie") is b
 
 
 def test_who_can_answer_at_all() -> None:

@@ -24,6 +24,8 @@ _DELTA = b".delta\ndata: "
 
 
 class OpenAIResponses:
+    tiers = OPENAI.tiers
+
     def user(self, document: dict[str, Any]) -> str | None:
         return OPENAI.user(document)
 
