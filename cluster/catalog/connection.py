@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -104,17 +105,19 @@ def check_models(models: list[str]) -> None:
             )
 
 
-def check_secret(secret: str) -> None:
+def check_secret(secret: object) -> str:
     """The errors do not show it."""
-    if len(secret) > MAX_SECRET or not _VALUE.fullmatch(secret):
+    sound = isinstance(secret, str) and len(secret) <= MAX_SECRET and _VALUE.fullmatch(secret)
+    if not isinstance(secret, str) or not sound:
         raise InvalidRequest(
             f"secret must be 1 to {MAX_SECRET} printable ASCII characters, without spaces around "
             "them.",
             param="secret",
         )
+    return secret
 
 
-def check_headers(headers: dict[str, str]) -> dict[str, str]:
+def check_headers(headers: Mapping[str, object]) -> dict[str, str]:
     """The headers by their names in lower case. The errors do not show values."""
     if len(headers) > MAX_HEADERS:
         raise InvalidRequest(
@@ -129,7 +132,8 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
                 "twice, or one that the router sends itself.",
                 param="headers",
             )
-        if len(value) > MAX_HEADER or not _VALUE.fullmatch(value):
+        sound = isinstance(value, str) and len(value) <= MAX_HEADER and _VALUE.fullmatch(value)
+        if not isinstance(value, str) or not sound:
             raise InvalidRequest(
                 f"headers.{name} must be 1 to {MAX_HEADER} printable ASCII characters.",
                 param=f"headers.{name}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -57,6 +57,13 @@ class Incoming:
         """The next piece of the body, empty at its end. Raises httpcore's errors."""
         return await anext(self._pieces, b"")
 
+    async def read_some(self, most: int) -> bytes:
+        """The body, or its first `most` bytes."""
+        found = b""
+        while len(found) < most and (piece := await self.read()):
+            found += piece
+        return found[:most]
+
     async def read_all(self, most: int) -> bytes:
         """The whole body. Raises BodyTooLarge where it has more than `most` bytes."""
         pieces, size = [], 0
@@ -70,6 +77,8 @@ class Incoming:
     async def close(self) -> None:
         """Keep the connection if the body was read to its end, else break it."""
         with contextlib.suppress(httpcore.NetworkError):  # it is closed, one way or the other
+            if isinstance(self._pieces, AsyncGenerator):
+                await self._pieces.aclose()
             await self._response.aclose()
 
 

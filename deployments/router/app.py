@@ -21,11 +21,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
-from cluster.catalog.route import Route
+from cluster.catalog.connections import Connections
+from cluster.catalog.route import Remote, Route
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
+from cluster.outgoing.allowance import Allowance
+from cluster.outgoing.client import Outgoing
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
 from cluster.tenancy.admission import Admission
@@ -41,6 +44,7 @@ from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
     aliases,
+    connections,
     errors,
     files,
     fine_tuning,
@@ -62,6 +66,7 @@ from deployments.router.gate import Gate
 from deployments.router.name import Name
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline, Step
+from deployments.router.providers import Providers
 from deployments.router.read import Read
 from deployments.router.replicas import ReplicaPool
 from deployments.router.resolve import Resolve
@@ -92,6 +97,7 @@ def pipelines(
     pool: ReplicaPool,
     admission: Admission,
     meter: Meter,
+    providers: Providers,
 ) -> dict[str, Pipeline]:
     """The steps of each inference endpoint, in order."""
     settings = platform.settings
@@ -100,7 +106,8 @@ def pipelines(
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
     name, resolve = Name(), Resolve(catalog, fields)
     admit, settle = Admit(admission), Settle(admission, meter)
-    dispatch, stream = Dispatch({Route: Engines(pool, Upstreams(), settings)}), Stream()
+    engines = Engines(pool, Upstreams(), settings)
+    dispatch, stream = Dispatch({Route: engines, Remote: providers}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
     def pipeline(parse: Step, *answer: Step) -> Pipeline:
@@ -109,7 +116,7 @@ def pipelines(
     generate = pipeline(ParseInference(fields), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
-    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present))
+    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present, (dispatch, stream)))
     return {
         "/v1/chat/completions": generate,
         "/v1/completions": generate,
@@ -161,12 +168,18 @@ class Ingress:
         )
         admission = Admission(platform.redis, settings.redis_fault)
         meter = Meter(platform.redis, settings.home)
+        seal, allowance = settings.seal(), Allowance(settings.outgoing_allow)
+        others = Connections(platform.database, platform.redis, seal, allowance)
+        await others.renew()
+        providers = Providers(catalog.connection, seal, Outgoing(allowance))
         app.state.lorikeet = Services(
             platform=platform,
             authenticator=authenticator,
             catalog=catalog,
             aliases=Aliases(platform.database, platform.redis),
             virtual_models=VirtualModels(platform.database, platform.redis),
+            connections=others,
+            providers=providers,
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),
@@ -174,7 +187,9 @@ class Ingress:
             plans=Plans(platform.database, platform.redis),
             serve=ServeView(),
         )
-        self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
+        self._pipelines |= pipelines(
+            platform, authenticator, catalog, pool, admission, meter, providers
+        )
         tasks = [
             asyncio.create_task(work)
             for work in (
@@ -192,6 +207,7 @@ class Ingress:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await providers.close()
             await meter.close()
             await authenticator.close()
             await platform.database.close()
@@ -220,6 +236,7 @@ def management(lifespan: Any) -> FastAPI:
         adapters,
         aliases,
         virtual_models,
+        connections,
         keys,
         limits,
         usage,

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.connections import Connections
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -17,6 +18,7 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.tenancy.principal import Principal, Scope
 from deployments.platform import Platform
+from deployments.router.providers import Providers
 from deployments.router.replicas import ReplicaPool
 from deployments.router.serve_view import ServeView
 
@@ -28,6 +30,8 @@ class Services:
     catalog: Catalog
     aliases: Aliases
     virtual_models: VirtualModels
+    connections: Connections
+    providers: Providers
     pool: ReplicaPool
     files: Files
     jobs: Jobs
@@ -57,6 +61,13 @@ def reader(request: Request) -> Principal:
     """The caller, who may read training data and jobs: that takes READ or TRAIN."""
     caller = principal(request)
     caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
+    return caller
+
+
+def administrator(request: Request) -> Principal:
+    """The caller, who may set what the whole organization's requests go through."""
+    caller = principal(request)
+    caller.require(Scope.ADMIN)
     return caller
 
 

@@ -40,7 +40,8 @@ class Stream:
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"
         body = exchange.first + await exchange.answer.read_all()
-        exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(orjson.loads(body))
+        if not exchange.answer.counted:
+            exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(orjson.loads(body))
         length = (b"content-length", str(len(body)).encode())
         await exchange.start(200, [JSON, length])
         await exchange.write(body, more=False)

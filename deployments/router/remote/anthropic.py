@@ -56,4 +56,3 @@ def _plain(usage: object) -> bool:
         return False
     counts = (each for name, each in usage.items() if name.endswith("_tokens"))
     return all(each is None or (type(each) is int and each >= 0) for each in counts)
-

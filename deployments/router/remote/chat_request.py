@@ -169,7 +169,7 @@ def _assistant(message: Document, where: str) -> list[Document]:
         if message.get(field) is not None:
             raise refused(f"{where}.{field}", "it has no counterpart there")
     blocks = _parts(message.get("content"), f"{where}.content", _text_only)
-    for index, call in enumerate(message.get("tool_calls") or []):
+    for index, call in enumerate(_list(message.get("tool_calls"), f"{where}.tool_calls")):
         inside = f"{where}.tool_calls[{index}]"
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
@@ -203,8 +203,16 @@ def _tool_result(message: Document, where: str) -> Document:
     return result
 
 
+def _list(value: object, where: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{where} must be a list.", param=where)
+    return value
+
+
 def _tools(body: Mapping[str, Any], made: Document) -> None:
-    tools = body.get("tools") or []
+    tools = _list(body.get("tools"), "tools")
     if not tools:
         return
     made["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
@@ -217,7 +225,11 @@ def _tools(body: Mapping[str, Any], made: Document) -> None:
 
 def _tool(tool: object, where: str) -> Document:
     function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(function, dict):
+    if (
+        not isinstance(tool, dict)
+        or tool.get("type") != "function"
+        or not isinstance(function, dict)
+    ):
         raise refused(where, "only tools of the type 'function' can be sent on")
     schema = function.get("parameters") or {"type": "object", "properties": {}}
     made = {"name": function.get("name"), "input_schema": schema}
@@ -256,7 +268,7 @@ def _output(body: Mapping[str, Any], made: Document) -> None:
     if effort == "none":
         made["thinking"] = {"type": "disabled"}
     elif effort is not None:
-        if effort not in _EFFORTS:
+        if not isinstance(effort, str) or effort not in _EFFORTS:
             raise refused("reasoning_effort", f"allowed are none, {', '.join(_EFFORTS)}")
         config["effort"] = _EFFORTS[effort]
     if config:

@@ -113,5 +113,3 @@ class Responses(OpenAI):
 
     def end(self) -> bytes:
         return Passage.end(self)
-
-

@@ -47,7 +47,7 @@ class Cutter:
         return [] if event is None else [event]
 
     def _plain(self, piece: bytes) -> bytes:
-        """With `\\n` for every line's end. A `\\r` may end one piece and its `\\n` begin the next."""
+        """With `\\n` for every line's end. A piece may end within `\\r\\n`."""
         if not self._begun and piece:
             self._begun = True
             piece = piece.removeprefix(_BOM)
