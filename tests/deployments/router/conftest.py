@@ -15,7 +15,11 @@ from starlette.types import Receive
 
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.connection import Protocol
+from cluster.catalog.connections import Change, Connections
 from cluster.catalog.replicas import Replica, ReplicaDirectory
+from cluster.outgoing.allowance import Allowance
+from cluster.outgoing.client import Outgoing
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from cluster.store.sql import Database
@@ -27,8 +31,10 @@ from deployments.platform import Platform
 from deployments.router.app import pipelines
 from deployments.router.exchange import Exchange
 from deployments.router.pipeline import Pipeline
+from deployments.router.providers import Providers
 from deployments.router.replicas import ReplicaPool
 from tests.deployments.router.fake_engine import FakeEngine
+from tests.deployments.router.provider import Answering, FakeProvider
 
 BUDGIE = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 2048, max_rank=64)
 FIELDS = {
@@ -86,7 +92,10 @@ class Rig:
     meter: Recorded
     folder: Path
     pipelines: dict[str, Pipeline]
+    connections: Connections
+    providers: Providers
     engines: list[FakeEngine] = field(default_factory=list)
+    fakes: list[FakeProvider] = field(default_factory=list)
 
     async def add_engine(self, model: str = "budgie", **more: Any) -> FakeEngine:
         """Start a fake engine and announce it, as a replica would."""
@@ -105,6 +114,23 @@ class Rig:
         await self.directory.announce(replace(replica, **more), changed=True)
         await self.read_directory()
         return engine
+
+    async def connect(
+        self,
+        answering: Answering,
+        protocol: Protocol = Protocol.OPENAI,
+        name: str = "other",
+        **more: Any,
+    ) -> FakeProvider:
+        """Start another provider and reach it by a connection of that name."""
+        provider = FakeProvider(answering)
+        await provider.start()
+        self.fakes.append(provider)
+        change = Change(base_url=provider.url, **more)
+        who = self.tenant.organization_id
+        await self.connections.create(who, "key-1", name, protocol, "sk-upstream", change)
+        await self.catalog.refresh()
+        return provider
 
     async def read_directory(self) -> None:
         self.pool._replicas = await self.directory.read()
@@ -170,7 +196,17 @@ async def rig(
     await catalog.refresh()
     pool = ReplicaPool(platform.directory, redis, "here", chosen.replica_wait)
     meter = Recorded()
-    steps = pipelines(platform, authenticator, catalog, pool, Admission(redis), meter)  # type: ignore[arg-type]
+    seal, allowance = chosen.seal(), Allowance(["127.0.0.1"])
+    providers = Providers(catalog.connection, seal, Outgoing(allowance))
+    steps = pipelines(
+        platform,
+        authenticator,
+        catalog,
+        pool,
+        Admission(redis),
+        meter,
+        providers,  # type: ignore[arg-type]
+    )
     made = Rig(
         settings=chosen,
         tenant=tenant,
@@ -182,8 +218,13 @@ async def rig(
         meter=meter,
         folder=tmp_path,
         pipelines=steps,
+        connections=Connections(database, redis, seal, allowance),
+        providers=providers,
     )
     yield made
+    for provider in made.fakes:
+        await provider.stop()
+    await providers.close()
     for engine in made.engines:
         await engine.stop()
     await authenticator.close()
