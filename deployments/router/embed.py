@@ -114,7 +114,7 @@ class Embed:
         self,
         ask: Ask,
         present: Callable[[str], Awaitable[None]],
-        elsewhere: Sequence[Callable[[Exchange], Awaitable[None]]],
+        elsewhere: Sequence[Callable[[Exchange], Awaitable[None]]] = (),
     ) -> None:
         """`present` waits for a replica of a model: Serve itself would queue without a bound.
         `elsewhere`: the steps by which another provider answers."""

@@ -173,9 +173,10 @@ REFUSALS = {
 
 async def test_what_they_refuse(rig: Rig) -> None:
     replies = {f"{status}": refusal(status, location="http://127.0.0.1:1/") for status in REFUSALS}
+    replies["204"] = Reply(status=204)
     replies["500 and more"] = Reply(b"<html>" * 20_000, status=500, kind="text/html")
     provider = await rig.connect(by_model(replies))
-    expected = {**{f"{status}": told for status, told in REFUSALS.items()}}
+    expected = {f"{status}": told for status, told in REFUSALS.items()}
     expected["500 and more"] = (502, "upstream_error")
     for model, (status, code) in expected.items():
         for stream in (False, True):
