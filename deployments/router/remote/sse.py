@@ -38,19 +38,22 @@ class Cutter:
             del self._rest[: end + 2]
         if len(self._rest) > MAX_EVENT:
             raise EventTooLarge(f"an event has more than {MAX_EVENT} bytes")
-        return [event for block in blocks if (event := _event(block)) is not None]
+        return self._events(blocks)
 
     def finish(self) -> list[Event]:
         """What has come of an event without the empty line that should end it."""
-        event = _event(bytes(self._rest))
+        rest = bytes(self._rest)
         self._rest.clear()
-        return [] if event is None else [event]
+        return self._events([rest])
+
+    def _events(self, blocks: list[bytes]) -> list[Event]:
+        if blocks and not self._begun:
+            self._begun = True
+            blocks[0] = blocks[0].removeprefix(_BOM)
+        return [event for block in blocks if (event := _event(block)) is not None]
 
     def _plain(self, piece: bytes) -> bytes:
         """With `\\n` for every line's end. A piece may end within `\\r\\n`."""
-        if not self._begun and piece:
-            self._begun = True
-            piece = piece.removeprefix(_BOM)
         if self._cr and piece:
             self._cr = False
             piece = piece.removeprefix(b"\n")
