@@ -154,6 +154,11 @@ def from_transport(provider: str, error: Exception) -> LorikeetError:
                 "not allowed it.",
                 code=REFUSED,
             )
+        case httpcore.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return UpstreamFailed(
+                f"The certificate of the provider {provider!r} is not trusted, or is for another "
+                "name."
+            )
         case httpcore.ConnectTimeout() | httpcore.ConnectError():
             return Unavailable(f"The provider {provider!r} can't be reached.", retry_after=5.0)
         case httpcore.PoolTimeout():
