@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from deployments.router.remote.faults import from_event
 from deployments.router.remote.passage import Document, Passage, openai_object, openai_usage
 from deployments.router.remote.sse import Event, written
 
@@ -98,6 +99,8 @@ class Responses(OpenAI):
 
     def event(self, event: Event, document: Document) -> bytes:
         kind = document.get("type")
+        if kind == "error":
+            raise from_event(self.provider, self.target.name, document)
         if kind in _ENDS:
             self.done = True
             inner = document.get("response")

@@ -13,6 +13,7 @@ from cluster.catalog.connections import (
     Change,
     compose,
 )
+from cluster.errors import InvalidRequest
 from cluster.store.page import Order
 from cluster.store.schema import ConnectionRow
 from cluster.tenancy.principal import Principal
@@ -20,6 +21,7 @@ from deployments.router.dialects.openai import errors
 from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.listing import listing
 from deployments.router.providers import Probe
+from deployments.router.remote.faults import AUTHENTICATION
 from deployments.router.services import Services, administrator, principal, services
 
 router = APIRouter(tags=["connections"])
@@ -115,6 +117,12 @@ async def rotate_secret(name: str, body: Rotation, who: Changing, at: At) -> dic
     if body.verify:
         row = await at.connections.get(who.organization_id, name)
         probe = await at.providers.probe(at.connections.trial(row, secret))
+        if probe.error is not None and probe.error.code == AUTHENTICATION:
+            raise InvalidRequest(
+                f"The provider {name!r} refused this secret; the one before stays.",
+                param="secret",
+                code=AUTHENTICATION,
+            )
         if probe.error is not None:
             raise probe.error
     row = await at.connections.rotate(who.organization_id, who.key_id, name, secret)

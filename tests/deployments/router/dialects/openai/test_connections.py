@@ -82,6 +82,7 @@ async def test_from_the_first_request_to_the_last(
     assert (await http.get("/models/acme/anything")).json()["id"] == "acme/anything"
 
     refused = await http.post("/connections/acme/secret", json={"secret": "sk-wrong"})
+    assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "upstream_authentication_failed"
     assert "sk-wrong" not in refused.text
     assert (await rig.post(CHAT)).status == 200, "the old one stays"
