@@ -13,14 +13,20 @@ import secrets
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cluster.errors import ConfigurationError
+from cluster.outgoing.allowance import Allowance
+from cluster.seal import Seal, check_key, new_key
 
 SOCKET_PATH_BYTES = 107
 """The longest path that Linux gives a unix socket."""
+SECRET = {("internal_token",), ("secret_keys",)}
+"""Settings that no error shows."""
 
 
 class RedisFault(StrEnum):
@@ -57,6 +63,12 @@ class Settings(BaseSettings):
     """fsspec URL of a folder that every node reaches; None means `home`/artifacts."""
     internal_token: SecretStr | None = None
     """Shared by routers and replicas that talk over TCP; None means a file in `home`."""
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Fernet keys, with commas between, that what tenants keep secret is encrypted with: the first
+    one seals, all of them open. None means a file in `home`."""
+    outgoing_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks, addresses and hosts, with commas between, that requests to providers may go to
+    though they are not public. `cluster.outgoing.allowance` says how they are written."""
 
     transport: TransportKind = TransportKind.SOCKET
     request_timeout: float = Field(600.0, gt=0)
@@ -96,6 +108,26 @@ class Settings(BaseSettings):
     """A job whose process has begun and whose workers have not said a word for so long is lost."""
     train_heartbeat_timeout: float = Field(120.0, gt=0)
     """A running job silent for so long is taken for dead."""
+
+    @field_validator("secret_keys", "outgoing_allow", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(word for each in given.split(",") if (word := each.strip()))
+        return given
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _fernet(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            check_key(key.get_secret_value())
+        return keys
+
+    @field_validator("outgoing_allow")
+    @classmethod
+    def _allowance(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        Allowance(entries)
+        return entries
 
     @field_validator("home")
     @classmethod
@@ -148,6 +180,21 @@ class Settings(BaseSettings):
             write_secret(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
 
+    def seal(self) -> Seal:
+        """What encrypts tenants' secrets, with a key made on first use where none is configured.
+
+        Raises ConfigurationError where the file of keys in `home` holds something else.
+        """
+        if self.secret_keys:
+            return Seal([key.get_secret_value() for key in self.secret_keys])
+        path = self.home / "secrets.key"
+        if not path.exists():
+            write_secret(path, new_key())
+        try:
+            return Seal(path.read_text().split())
+        except ValueError as error:
+            raise ConfigurationError(f"{path}: {error}.") from None
+
 
 def write_secret(path: Path, text: str) -> None:
     """Write a file that only its owner reads. The first of several writers wins."""
@@ -173,12 +220,14 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(
-            f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"
+            f"LORIKEET_{'_'.join(map(str, e['loc'])).upper()}={_shown(e)}: {e['msg']}"
             for e in error.errors()
         )
         raise ConfigurationError(wrong) from error
 
 
-def _shown(value: object) -> str:
-    """The value without the password of a URL."""
-    return re.sub(r"://[^@/]*@", "://***@", repr(value))
+def _shown(error: ErrorDetails) -> str:
+    """The value that is wrong, without a secret or the password of a URL."""
+    if error["loc"][:1] in SECRET:
+        return "***"
+    return re.sub(r"://[^@/]*@", "://***@", repr(error["input"]))

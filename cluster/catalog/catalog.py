@@ -10,12 +10,14 @@ from sqlalchemy import or_, select
 from cluster.catalog.aliases import present_aliases
 from cluster.catalog.base_models import BaseModel, BaseModels
 from cluster.catalog.caller import Caller
+from cluster.catalog.connection import Connection
+from cluster.catalog.connections import present_connections
 from cluster.catalog.lifecycle import AdapterState
 from cluster.catalog.route import Plan
 from cluster.catalog.snapshot import Listing, Snapshot, compose
 from cluster.catalog.virtual_models import present_virtual_models
 from cluster.errors import LorikeetError, ModelNotFound, Unavailable
-from cluster.store.schema import Adapter, AliasRow, VirtualModelRow
+from cluster.store.schema import Adapter, AliasRow, ConnectionRow, VirtualModelRow
 from cluster.store.sql import Database
 from cluster.waiting import happens
 
@@ -64,7 +66,14 @@ class Catalog:
         virtual = select(VirtualModelRow.id).where(
             VirtualModelRow.organization_id == organization_id, VirtualModelRow.name == name
         )
-        there = or_(adapter.exists(), alias.exists(), virtual.exists())
+        # Of a connection that is known all models are.
+        provider = self._snapshot.unknown_provider(organization_id, name)
+        connection = select(ConnectionRow.id).where(
+            ConnectionRow.organization_id == organization_id,
+            ConnectionRow.name == provider,
+            ConnectionRow.enabled.is_(True),
+        )
+        there = or_(adapter.exists(), alias.exists(), virtual.exists(), connection.exists())
         try:
             async with self._database.begin() as session:
                 return bool(await session.scalar(select(there)))
@@ -72,10 +81,13 @@ class Catalog:
             return False
 
     def listings(self, organization_id: str, project_id: str) -> list[Listing]:
-        """Base models, then the organization's adapters and aliases and the project's virtual
-        models, each oldest first."""
+        """Base models, then the organization's adapters, other providers' models and aliases and
+        the project's virtual models, each oldest first."""
         seen = self._snapshot.listings
         return [line for who in ("", organization_id, project_id) for line in seen.get(who, ())]
+
+    def connection(self, connection_id: str) -> Connection | None:
+        return self._snapshot.connections_by_id.get(connection_id)
 
     def bases(self) -> list[BaseModel]:
         return list(
@@ -99,7 +111,8 @@ class Catalog:
             )
             aliases = await present_aliases(session)
             virtual_models = await present_virtual_models(session)
-        self._snapshot = compose(bases, adapters, aliases, virtual_models)
+            connections = await present_connections(session)
+        self._snapshot = compose(bases, adapters, aliases, virtual_models, connections)
 
     async def watch(self, changes: asyncio.Event) -> None:
         """Refresh at each change, and every few seconds in case one was missed."""

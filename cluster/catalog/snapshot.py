@@ -9,7 +9,8 @@ from cluster.catalog.adapter_name import engine_name
 from cluster.catalog.alias import Alias
 from cluster.catalog.base_models import BaseModel
 from cluster.catalog.caller import Caller
-from cluster.catalog.route import Destination, Plan, Route
+from cluster.catalog.connection import Connection
+from cluster.catalog.route import Destination, Plan, Remote, Route
 from cluster.catalog.virtual_model import VirtualModel
 from cluster.store.schema import Adapter
 
@@ -34,7 +35,15 @@ class _Names:
 
     def get(self, name: str) -> Destination | None:
         own = self.snapshot.adapters.get((self.organization_id, name))
-        return own or self.snapshot.bases.get(name)
+        return own or self.snapshot.bases.get(name) or self._remote(name)
+
+    def _remote(self, name: str) -> Remote | None:
+        provider, slash, model = name.partition("/")
+        if not slash:
+            return None
+        connection = self.snapshot.connections.get((self.organization_id, provider))
+        offered = connection is not None and connection.offers(model)
+        return connection.remote(model) if connection is not None and offered else None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.get(name) is not None
@@ -45,6 +54,9 @@ class Snapshot:
     bases: dict[str, Route] = field(default_factory=dict)
     adapters: dict[tuple[str, str], Route] = field(default_factory=dict)
     """By organization and name; the name with and without its digest."""
+    connections: dict[tuple[str, str], Connection] = field(default_factory=dict)
+    """By organization and name."""
+    connections_by_id: dict[str, Connection] = field(default_factory=dict)
     virtual_models: dict[tuple[str, str], VirtualModel] = field(default_factory=dict)
     """By project and name."""
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
@@ -65,6 +77,12 @@ class Snapshot:
         if virtual is not None:
             return self._virtual(virtual, names, caller)
         return self._alias(name, names, caller)
+
+    def unknown_provider(self, organization_id: str, name: str) -> str:
+        """The provider that `name` begins with where no connection is known by it, else empty."""
+        provider, slash, _ = name.partition("/")
+        known = not slash or (organization_id, provider) in self.connections
+        return "" if known else provider
 
     def _alias(self, name: str, names: _Names, caller: Caller) -> Plan | None:
         alias = self.aliases.get((names.organization_id, name))
@@ -97,6 +115,7 @@ def compose(
     adapters: Sequence[Adapter],
     aliases: Iterable[tuple[str, Alias]],
     virtual_models: Iterable[tuple[str, VirtualModel]],
+    connections: Iterable[Connection] = (),
 ) -> Snapshot:
     """The snapshot of these rows; aliases and virtual models come with their organization's id."""
     snapshot = Snapshot()
@@ -116,6 +135,15 @@ def compose(
             snapshot, owner, row.name, row.created_at.timestamp(), owner,
             parent=row.base_model, length=base_model.context_length,
         )  # fmt: skip
+    for connection in connections:
+        owner = connection.organization_id
+        snapshot.connections[owner, connection.name] = connection
+        snapshot.connections_by_id[connection.id] = connection
+        names = _Names(snapshot, owner)
+        for model in connection.models if connection.enabled else ():
+            name = connection.remote(model).name
+            if isinstance(names.get(name), Remote):  # else the model of our own is listed
+                _list(snapshot, owner, name, connection.created, connection.name, length=None)
     for owner, alias in aliases:
         snapshot.aliases[owner, alias.name] = alias
         models = [target.model for target in alias.targets]

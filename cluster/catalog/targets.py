@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.base_models import BaseModel, ModelKind
+from cluster.catalog.connections import compose
 from cluster.catalog.lifecycle import AdapterState
 from cluster.catalog.split import Target
 from cluster.errors import InvalidRequest, ModelNotFound
-from cluster.store.schema import Adapter, AliasRow, AliasVersion
+from cluster.store.schema import Adapter, AliasRow, AliasVersion, ConnectionRow
 
 MAX_TARGETS = 16
 
@@ -53,16 +54,39 @@ async def check_models(
     if aliases:
         found |= await _behind(session, organization_id, models)
     kinds: set[ModelKind] = set()
-    for field, name in models.items():
-        base = bases.get(found.get(name, name))
-        if base is None:
-            raise ModelNotFound(name, param=field)
-        kinds.add(base.kind)
+    meant = {field: found.get(name, name) for field, name in models.items()}
+    offered = await _offered(session, organization_id, set(meant.values()) - bases.keys())
+    for field, name in meant.items():
+        if name in offered:
+            kinds.add(ModelKind.LLM)
+        elif name in bases:
+            kinds.add(bases[name].kind)
+        else:
+            raise ModelNotFound(models[field], param=field)
     if len(kinds) > 1:
         raise InvalidRequest(
             "targets mixes models of different kinds, which answer different endpoints.",
             param="targets",
         )
+
+
+async def _offered(session: AsyncSession, organization_id: str, names: Collection[str]) -> set[str]:
+    """Those of the names that are a connection's models."""
+    providers = {name.partition("/")[0] for name in names if "/" in name}
+    if not providers:
+        return set()
+    rows = await session.scalars(
+        select(ConnectionRow).where(
+            ConnectionRow.organization_id == organization_id, ConnectionRow.name.in_(providers)
+        )
+    )
+    connections = {row.name: compose(row) for row in rows}
+    return {
+        name
+        for name in names
+        if (provider := name.partition("/")[0]) in connections
+        and connections[provider].offers(name.partition("/")[2])
+    }
 
 
 async def _behind(

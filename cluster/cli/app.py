@@ -17,6 +17,7 @@ from cluster.cli import (
     adapters,
     aliases,
     chat,
+    connections,
     down,
     files,
     keys,
@@ -47,6 +48,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(aliases.app, name="aliases")
 app.add_typer(virtual_models.app, name="virtual-models")
+app.add_typer(connections.app, name="connections")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 

@@ -208,6 +208,33 @@ class VirtualModelRow(Row):
     __table_args__ = (Index("virtual_models_name", "project_id", "name", unique=True),)
 
 
+class ConnectionRow(Row):
+    """Another provider, under the name that stands before `/` in its models' names."""
+
+    __tablename__ = "connections"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    name: Mapped[str]
+    protocol: Mapped[str]
+    base_url: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str | None] = mapped_column(Text)
+    """The API key, sealed."""
+    headers: Mapped[str | None] = mapped_column(Text)
+    """More headers as a JSON object, sealed: they may hold secrets too."""
+    header_names: Mapped[list[str]]
+    models: Mapped[list[str]]
+    """Those that are offered; none listed is any."""
+    timeout: Mapped[float] = mapped_column(Float)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    key_id: Mapped[str]
+    """Who changed it last."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    secret_changed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("connections_name", "organization_id", "name", unique=True),)
+
+
 class File(Row):
     __tablename__ = "files"
     id: Mapped[str] = mapped_column(primary_key=True)

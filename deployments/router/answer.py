@@ -15,6 +15,8 @@ class Answer(Protocol):
     """An answer on its way. `status` is known once something was read."""
 
     status: int
+    counted: bool
+    """Whether the tokens of an answer that comes as a whole are in `exchange.usage` already."""
 
     async def read(self) -> bytes:
         """The next pieces of the body, joined; empty at its end. Raises ConnectionLost."""

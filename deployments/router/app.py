@@ -22,12 +22,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.connections import Connections
 from cluster.catalog.pins import Pins
-from cluster.catalog.route import Route
+from cluster.catalog.route import Remote, Route
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
+from cluster.outgoing.allowance import Allowance
+from cluster.outgoing.client import Outgoing
 from cluster.settings import TransportKind
 from cluster.store.listen import listen
 from cluster.store.redis import CATALOG_CHANNEL
@@ -49,6 +52,7 @@ from deployments.router.dialects.openai import (
     adapters,
     aliases,
     completions,
+    connections,
     errors,
     files,
     fine_tuning,
@@ -74,6 +78,7 @@ from deployments.router.handle_transport import HandleTransport
 from deployments.router.name import Name
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline, Step
+from deployments.router.providers import Providers
 from deployments.router.read import Read
 from deployments.router.replicas import ReplicaPool
 from deployments.router.resolve import Resolve
@@ -109,6 +114,7 @@ def pipelines(
     transport: Transport,
     admission: Admission,
     meter: Meter,
+    providers: Providers,
 ) -> dict[str, Pipeline]:
     """The steps of each inference endpoint, in order."""
     settings = platform.settings
@@ -119,7 +125,7 @@ def pipelines(
     urgency = Urgency(settings.hurried)
     admit, settle = Admit(admission), Settle(admission, meter)
     engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
-    dispatch, stream = Dispatch({Route: engines}), Stream()
+    dispatch, stream = Dispatch({Route: engines, Remote: providers}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
     def pipeline(parse: Step, *answer: Step) -> Pipeline:
@@ -135,7 +141,7 @@ def pipelines(
     respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
-    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present))
+    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present, (dispatch, stream)))
     return {
         "/v1/chat/completions": chat,
         "/v1/completions": generate,
@@ -192,6 +198,10 @@ class Ingress:
         )
         admission = Admission(platform.redis, settings.redis_fault)
         meter = Meter(platform.redis, settings.home)
+        seal, allowance = settings.seal(), Allowance(settings.outgoing_allow)
+        others = Connections(platform.database, platform.redis, seal, allowance)
+        await others.renew()
+        providers = Providers(catalog.connection, seal, Outgoing(allowance))
         app.state.lorikeet = Services(
             platform=platform,
             authenticator=authenticator,
@@ -200,6 +210,8 @@ class Ingress:
             virtual_models=VirtualModels(platform.database, platform.redis),
             pins=Pins(platform.database, platform.redis, settings.pinned_adapters),
             uses=AdapterUses(platform.redis),
+            connections=others,
+            providers=providers,
             pool=pool,
             files=Files(platform.database, platform.artifacts, settings),
             jobs=Jobs(platform.database, settings),
@@ -210,7 +222,7 @@ class Ingress:
             serve=ServeView(),
         )
         self._pipelines |= pipelines(
-            platform, authenticator, catalog, pool, transport, admission, meter
+            platform, authenticator, catalog, pool, transport, admission, meter, providers
         )
         tasks = [
             asyncio.create_task(work)
@@ -229,6 +241,7 @@ class Ingress:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await providers.close()
             await meter.close()
             await authenticator.close()
             await platform.database.close()
@@ -259,6 +272,7 @@ def management(lifespan: Any) -> FastAPI:
         virtual_models,
         responses,
         completions,
+        connections,
         keys,
         limits,
         usage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from cluster.catalog.route import Route
+from cluster.catalog.route import Remote, Route
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import DEPLOYMENT, Embedded
 from deployments.router.dialects.openai.errors import from_validation
@@ -73,10 +73,20 @@ class EmbeddingRequest(BaseModel):
 
 class ParseEmbedding:
     async def __call__(self, exchange: Exchange) -> None:
+        if isinstance(exchange.route, Remote):
+            _estimate(exchange)
+            return
         exchange.embedding = request = parse(exchange.document)
         exchange.reserve = sum(
             len(text) // 3 if isinstance(text, str) else len(text) for text in request.texts
         )
+
+
+def _estimate(exchange: Exchange) -> None:
+    """For another provider, which says itself what it takes."""
+    if not exchange.document.get("input"):
+        raise InvalidRequest("input is missing or empty.", param="input")
+    exchange.prompt_estimate = exchange.reserve = len(exchange.body) // 3
 
 
 def parse(body: dict[str, Any]) -> EmbeddingRequest:
@@ -100,12 +110,23 @@ def parse(body: dict[str, Any]) -> EmbeddingRequest:
 
 
 class Embed:
-    def __init__(self, ask: Ask, present: Callable[[str], Awaitable[None]]) -> None:
-        """`present` waits for a replica of a model: Serve itself would queue without a bound."""
+    def __init__(
+        self,
+        ask: Ask,
+        present: Callable[[str], Awaitable[None]],
+        elsewhere: Sequence[Callable[[Exchange], Awaitable[None]]] = (),
+    ) -> None:
+        """`present` waits for a replica of a model: Serve itself would queue without a bound.
+        `elsewhere`: the steps by which another provider answers."""
         self._ask = ask
         self._present = present
+        self._elsewhere = elsewhere
 
     async def __call__(self, exchange: Exchange) -> None:
+        if isinstance(exchange.route, Remote):
+            for step in self._elsewhere:
+                await step(exchange)
+            return
         request, route = exchange.embedding, exchange.route
         assert request is not None, "parse comes before embed"
         assert isinstance(route, Route), "resolve finds a model that embeds"

@@ -10,6 +10,7 @@ from fastapi import Request
 from cluster.catalog.adapter_uses import AdapterUses
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.connections import Connections
 from cluster.catalog.pins import Pins
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
@@ -21,6 +22,7 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.tenancy.principal import Principal, Scope
 from deployments.platform import Platform
+from deployments.router.providers import Providers
 from deployments.router.replicas import ReplicaPool
 from deployments.router.serve_view import ServeView
 
@@ -34,6 +36,8 @@ class Services:
     virtual_models: VirtualModels
     pins: Pins
     uses: AdapterUses
+    connections: Connections
+    providers: Providers
     pool: ReplicaPool
     files: Files
     jobs: Jobs
@@ -65,6 +69,13 @@ def reader(request: Request) -> Principal:
     """The caller, who may read training data and jobs: that takes READ or TRAIN."""
     caller = principal(request)
     caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
+    return caller
+
+
+def administrator(request: Request) -> Principal:
+    """The caller, who may set what the whole organization's requests go through."""
+    caller = principal(request)
+    caller.require(Scope.ADMIN)
     return caller
 
 

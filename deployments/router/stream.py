@@ -44,7 +44,8 @@ class Stream:
     async def _whole(self, exchange: Exchange) -> None:
         assert exchange.answer is not None, "dispatch comes before stream"
         body = exchange.first + await exchange.answer.read_all()
-        exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(_document(body))
+        if not exchange.answer.counted:
+            exchange.usage = ENDPOINTS[exchange.endpoint].dialect.counts(_document(body))
         if exchange.record is not None:
             body = await exchange.record.whole(body)
         length = (b"content-length", str(len(body)).encode())

@@ -34,6 +34,8 @@ HIGH_WATER = 1 << 20
 class EngineAnswer(asyncio.Protocol):
     """One connection and the response on it. Reused for request after request."""
 
+    counted = False
+
     def __init__(
         self, release: Callable[[EngineAnswer], None], discard: Callable[[EngineAnswer], None]
     ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import ConfigurationError
+from cluster.seal import Seal, new_key
 from cluster.settings import Settings, settings, write_secret
 
 
@@ -46,6 +47,7 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch) -> None:
         ("LORIKEET_REDIS_FAULT", "panic"),
         ("LORIKEET_REQUEST_TIMEOUT", "-1"),
         ("LORIKEET_TRAIN_WORKERS", "many"),
+        ("LORIKEET_OUTGOING_ALLOW", "10.0.0.0/8,1.2.3"),
     ],
 )
 def test_an_error_names_the_variable_and_the_value(monkeypatch, variable, value) -> None:
@@ -77,3 +79,34 @@ def test_the_first_secret_wins(tmp_path) -> None:
     write_secret(path, "two")
     assert path.read_text() == "one\n"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_lists_are_written_with_commas(monkeypatch) -> None:
+    keys = [new_key(), new_key()]
+    monkeypatch.setenv("LORIKEET_OUTGOING_ALLOW", "10.0.0.0/8, vllm.internal:8000,")
+    monkeypatch.setenv("LORIKEET_SECRET_KEYS", ",".join(keys))
+    read = Settings()
+    assert read.outgoing_allow == ("10.0.0.0/8", "vllm.internal:8000")
+    assert read.seal().open(Seal(keys[1:]).close("a")) == "a"
+    assert Seal(keys[:1]).open(read.seal().close("a")) == "a"
+    assert keys[0] not in repr(read)
+
+
+def test_a_wrong_key_for_secrets_is_not_shown(monkeypatch) -> None:
+    monkeypatch.setenv("LORIKEET_SECRET_KEYS", "hunter2")
+    with pytest.raises(ConfigurationError, match="LORIKEET_SECRET_KEYS") as raised:
+        settings()
+    assert "hunter2" not in raised.value.message
+
+
+def test_the_key_for_secrets_is_made_once(tmp_path) -> None:
+    sealed = Settings(home=tmp_path).seal().close("a")
+    path = tmp_path / "secrets.key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Settings(home=tmp_path).seal().open(sealed) == "a"
+    path.write_text(f"{new_key()}\n{path.read_text()}")
+    assert Settings(home=tmp_path).seal().renewed(sealed) is not None
+    path.write_text("hunter2")
+    with pytest.raises(ConfigurationError, match=r"secrets\.key") as raised:
+        Settings(home=tmp_path).seal()
+    assert "hunter2" not in raised.value.message

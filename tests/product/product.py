@@ -56,7 +56,12 @@ class Product:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "LORIKEET_HOME": str(self.home)},
+            # Providers that tests start are on this machine.
+            env={
+                **os.environ,
+                "LORIKEET_HOME": str(self.home),
+                "LORIKEET_OUTGOING_ALLOW": "127.0.0.1",
+            },
             timeout=START_SECONDS + 60,
             check=False,
         )

@@ -15,7 +15,11 @@ from starlette.types import Receive
 
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.connection import Protocol
+from cluster.catalog.connections import Change, Connections
 from cluster.catalog.replicas import Replica, ReplicaDirectory
+from cluster.outgoing.allowance import Allowance
+from cluster.outgoing.client import Outgoing
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
 from cluster.store.sql import Database
@@ -27,9 +31,11 @@ from deployments.platform import Platform
 from deployments.router.app import pipelines
 from deployments.router.exchange import Exchange
 from deployments.router.pipeline import Pipeline
+from deployments.router.providers import Providers
 from deployments.router.replicas import ReplicaPool
 from deployments.router.socket_transport import SocketTransport
 from tests.deployments.router.fake_engine import FakeEngine
+from tests.deployments.router.provider import Answering, FakeProvider
 
 BUDGIE = BaseModel("budgie", ModelKind.LLM, "budgie", "budgie", 2048, max_rank=64)
 FIELDS = {
@@ -91,7 +97,10 @@ class Rig:
     transport: SocketTransport
     folder: Path
     pipelines: dict[str, Pipeline]
+    connections: Connections
+    providers: Providers
     engines: list[FakeEngine] = field(default_factory=list)
+    fakes: list[FakeProvider] = field(default_factory=list)
 
     async def add_engine(
         self, model: str = "budgie", *, token: bytes | None = None, **more: Any
@@ -122,6 +131,23 @@ class Rig:
             await self.directory.withdraw("budgie", f"replica{number}")
         self.engines.clear()
         await self.read_directory()
+
+    async def connect(
+        self,
+        answering: Answering,
+        protocol: Protocol = Protocol.OPENAI,
+        name: str = "other",
+        **more: Any,
+    ) -> FakeProvider:
+        """Start another provider and reach it by a connection of that name."""
+        provider = FakeProvider(answering)
+        await provider.start()
+        self.fakes.append(provider)
+        change = Change(base_url=provider.url, **more)
+        who = self.tenant.organization_id
+        await self.connections.create(who, "key-1", name, protocol, "sk-upstream", change)
+        await self.catalog.refresh()
+        return provider
 
     async def read_directory(self) -> None:
         self.pool.hear(await self.directory.read())
@@ -188,6 +214,8 @@ async def rig(
     transport = SocketTransport("here")
     pool = ReplicaPool(platform.directory, redis, transport.reaches, chosen.replica_wait)
     meter = Recorded()
+    seal, allowance = chosen.seal(), Allowance(["127.0.0.1"])
+    providers = Providers(catalog.connection, seal, Outgoing(allowance))
     steps = pipelines(
         platform,
         authenticator,
@@ -196,6 +224,7 @@ async def rig(
         transport,
         Admission(redis),
         meter,  # type: ignore[arg-type]
+        providers,
     )
     made = Rig(
         settings=chosen,
@@ -209,8 +238,13 @@ async def rig(
         transport=transport,
         folder=tmp_path,
         pipelines=steps,
+        connections=Connections(database, redis, seal, allowance),
+        providers=providers,
     )
     yield made
+    for provider in made.fakes:
+        await provider.stop()
+    await providers.close()
     for engine in made.engines:
         await engine.stop()
     await authenticator.close()

@@ -73,14 +73,18 @@ class AnthropicEvents(Events):
             told = _data(event)
             error = from_engine(status_of(told) or 500, told)
             return ANTHROPIC.event(error, self._exchange).removesuffix(b"\n\n")
+        used = self._exchange.usage
         if event.startswith(_START):
             begun = _counts(orjson.loads(_data(event))["message"].get("usage"))
             if begun.prompt:
-                self._exchange.usage.prompt = begun.prompt
+                used.prompt, used.cached = begun.prompt, begun.cached
         elif event.startswith(_END):
             usage = orjson.loads(_data(event)).get("usage")
             if usage is not None:
-                self._exchange.usage = _counts(usage)
+                counted = _counts(usage)
+                if counted.prompt:  # else what was told, or estimated, at the beginning stands
+                    used.prompt, used.cached = counted.prompt, counted.cached
+                used.completion = counted.completion
         return event
 
 

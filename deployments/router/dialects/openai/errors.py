@@ -161,7 +161,9 @@ def from_validation(errors: Sequence[Any]) -> InvalidRequest:
         return InvalidRequest(f"The body is not valid JSON: {why}.", code="invalid_json")
     loc = first["loc"].split(".") if isinstance(first["loc"], str) else first["loc"]
     path = _path([str(part) for part in loc if part not in ("body", "query", "path")])
-    given = "" if first["type"] == "missing" else f" (given: {str(first.get('input'))[:100]!r})"
+    # The whole body is no answer to what is wrong with it, and may hold a secret.
+    silent = first["type"] == "missing" or not path
+    given = "" if silent else f" (given: {str(first.get('input'))[:100]!r})"
     more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":
         message = f"Unrecognized request argument supplied: {path}"

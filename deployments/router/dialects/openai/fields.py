@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
@@ -33,12 +34,13 @@ class Fields:
         self._known: dict[str, frozenset[str]] = {}
 
     def check(self, exchange: Exchange) -> dict[str, Any]:
-        """The body. Raises InvalidRequest for a field that is not known."""
+        """The body. Raises InvalidRequest for a field that is not known. What another provider
+        knows, it says itself."""
         body = exchange.document
         for field in ENGINE_ONLY & body.keys():
             raise _unknown(field)
         known = self.known(exchange.endpoint)
-        if known is not None:
+        if known is not None and not isinstance(exchange.route, Remote):
             refuse_unknown(body, known)
         return body
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
+from cluster.catalog.route import Remote
 from cluster.catalog.snapshot import Listing
 from cluster.errors import InvalidRequest
 from cluster.tenancy.principal import Principal, Scope
@@ -43,7 +44,12 @@ async def retrieve_model(
     """One model. Its id may hold `/` and `:`."""
     lines = {line.id: line for line in at.catalog.listings(who.organization_id, who.project_id)}
     if model not in lines:
-        model = at.catalog.resolve(who.organization_id, model).candidates[0].name
+        found = at.catalog.resolve(who.organization_id, model).candidates[0]
+        model = found.name
+        if isinstance(found, Remote) and model not in lines:
+            # A connection that offers whatever its provider has lists nothing.
+            owner = model.partition("/")[0]
+            return _render(Listing(model, 0, owner, None, None))
     return _render(lines[model])
 
 
