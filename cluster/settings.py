@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     first_token_retries: int = Field(2, ge=0, le=10)
     replica_wait: float = Field(15.0, ge=0)
     """How long a request waits for a replica while a model has none."""
+    moderation_model: str | None = None
+    """What `/v1/moderations` asks for who names no model; None means the only classifier that is
+    deployed."""
     body_max_bytes: int = Field(16 * 2**20, ge=1024)
     upload_max_bytes: int = Field(512 * 2**20, ge=1024)
     redis_fault: RedisFault = RedisFault.LOCAL

@@ -16,6 +16,8 @@ from cluster.store.sql import Database, take_turns
 class ModelKind(StrEnum):
     LLM = "llm"
     EMBEDDING = "embedding"
+    RERANKER = "reranker"
+    CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class BaseModel:
 
     `context_length` in tokens. `modules` maps the name of each linear layer to its weight's shape,
     (out, in): what an adapter has to fit. `max_rank` is 0 where no adapter is taken.
+
+    Of an embedding model `hidden_size` is the size of its vectors, `dimensions` are the sizes to
+    which they may be shortened, and `min_dimensions`, unless 0, is the least of any size that will
+    do.
     """
 
     name: str
@@ -36,11 +42,19 @@ class BaseModel:
     hidden_size: int = 0
     modules: dict[str, tuple[int, int]] | None = None
     created_at: float = 0.0
+    dimensions: tuple[int, ...] = ()
+    min_dimensions: int = 0
 
     @property
     def target_modules(self) -> list[str]:
         """The last parts of the modules' names, such as `q_proj`."""
         return sorted({name.rsplit(".", 1)[-1] for name in self.modules or {}})
+
+    def has_size(self, size: int) -> bool:
+        """Whether its vectors may have so many dimensions."""
+        if self.min_dimensions and self.min_dimensions <= size < self.hidden_size:
+            return True
+        return size == self.hidden_size or size in self.dimensions
 
     def limits(self) -> dict[str, Any]:
         """What the row keeps of the engine's bounds."""
@@ -49,6 +63,8 @@ class BaseModel:
             "hidden_size": self.hidden_size,
             "target_modules": self.target_modules,
             "modules": {name: list(shape) for name, shape in (self.modules or {}).items()},
+            "dimensions": list(self.dimensions),
+            "min_dimensions": self.min_dimensions,
         }
 
     @classmethod
@@ -64,6 +80,9 @@ class BaseModel:
             hidden_size=row.limits["hidden_size"],
             modules={k: (v[0], v[1]) for k, v in row.limits["modules"].items()},
             created_at=row.created_at.timestamp(),
+            # Rows that an older version wrote have neither.
+            dimensions=tuple(row.limits.get("dimensions", ())),
+            min_dimensions=row.limits.get("min_dimensions", 0),
         )
 
 

@@ -34,8 +34,9 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.usage.meter import Meter
 from deployments.platform import Platform, open_platform
-from deployments.router import health
+from deployments.router import embed, health, moderate, rerank, score
 from deployments.router.admit import Admit
+from deployments.router.ask import Asking, ParseQuestion, ask_deployment
 from deployments.router.authenticate import Authenticate
 from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
@@ -54,7 +55,6 @@ from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dialects.openai.tokens import ParseTokens
 from deployments.router.dispatch import Dispatch
-from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
 from deployments.router.engines import Engines
 from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
@@ -98,22 +98,33 @@ def pipelines(
     limit = settings.request_timeout
     fields = Fields(pool)
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
-    name, resolve = Name(), Resolve(catalog, fields)
+    named, resolve = Name(), Resolve(catalog, fields)
     admit, settle = Admit(admission), Settle(admission, meter)
     dispatch, stream = Dispatch({Route: Engines(pool, Upstreams(), settings)}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
-    def pipeline(parse: Step, *answer: Step) -> Pipeline:
+    def pipeline(parse: Step, *answer: Step, name: Step = named) -> Pipeline:
         return Pipeline([enter, who, read, name, resolve, parse, admit, *answer], settle, limit)
 
     generate = pipeline(ParseInference(fields), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
-    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present))
+    asking = Asking(ask_deployment, pool.present)
+    embeddings = pipeline(ParseQuestion(embed.parse), asking)
+    scores = pipeline(ParseQuestion(score.parse), asking)
+    rankings = pipeline(ParseQuestion(rerank.parse), asking)
+    moderation = moderate.ModerationModel(catalog, settings.moderation_model)
+    moderations = pipeline(ParseQuestion(moderate.parse), asking, name=Name(moderation))
     return {
         "/v1/chat/completions": generate,
         "/v1/completions": generate,
-        "/v1/embeddings": embed,
+        "/v1/embeddings": embeddings,
+        "/v1/score": scores,
+        "/score": scores,
+        "/v1/rerank": rankings,
+        "/v2/rerank": rankings,
+        "/rerank": rankings,
+        "/v1/moderations": moderations,
         "/tokenize": tokens,
         "/detokenize": tokens,
         "/v1/messages": messages,

@@ -47,10 +47,10 @@ class Resolve:
 
 def _answering(exchange: Exchange, plan: Plan) -> Plan:
     """The plan with those candidates that answer this endpoint."""
-    kind = ENDPOINTS[exchange.endpoint].kind
-    if all(candidate.kind is kind for candidate in plan.candidates):
+    takes = ENDPOINTS[exchange.endpoint].takes
+    if all(takes(candidate.kind) for candidate in plan.candidates):
         return plan
-    able = tuple(candidate for candidate in plan.candidates if candidate.kind is kind)
+    able = tuple(candidate for candidate in plan.candidates if takes(candidate.kind))
     if not able:
         raise InvalidRequest(
             f"{exchange.model!r} is of kind {plan.candidates[0].kind.value!r} and does not answer "
