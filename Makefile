@@ -31,7 +31,8 @@ lint: setup
 
 # What is slow as a whole: vLLM, torch or transformers take each process long to import.
 SLOW = tests/bench tests/product tests/deployments/test_engine.py tests/deployments/test_engine_app.py \
-	tests/rag/test_embed.py tests/train/test_callbacks.py tests/train/test_data.py \
+	tests/rag/test_classify.py tests/rag/test_embed.py tests/rag/test_rerank.py \
+	tests/train/test_callbacks.py tests/train/test_data.py \
 	tests/train/test_masking.py tests/train/test_training.py \
 	tests/train/budgie/test_circuit.py tests/train/budgie/test_letters.py \
 	tests/train/budgie/test_packing.py tests/train/budgie/test_tokenizer.py \

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     priority_organizations: str = ""
     """Ids, with commas between them, of the organizations whose `service_tier` may be `priority`;
     `*` is all."""
+    moderation_model: str | None = None
+    """What `/v1/moderations` asks for who names no model; None means the only classifier that is
+    deployed."""
     body_max_bytes: int = Field(16 * 2**20, ge=1024)
     upload_max_bytes: int = Field(512 * 2**20, ge=1024)
     redis_fault: RedisFault = RedisFault.LOCAL

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import ray
-from pydantic import Field
+import numpy as np
+from pydantic import PositiveInt, model_validator
 from ray import serve
 from ray.serve import Application
 
-from cluster.catalog.announce import announce
-from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
-from cluster.catalog.replicas import Replica
-from deployments.heartbeat import Heartbeat
+from cluster.catalog.base_models import ModelKind
+from cluster.errors import ConfigurationError
+from deployments.hosted import Hosted, HostedArgs, application, together
 from deployments.platform import open_platform
-from deployments.scale import Scale, Strict
+from deployments.scoring import MAX_TOKENS, Over, Scored
 from deployments.source import resolve
+from rag.cut import Cuts, least
 
 if TYPE_CHECKING:
-    from rag.embed import Text
+    from rag.embed import Text, Vectors
 
 DEPLOYMENT = "Embedder"
 
@@ -36,66 +36,57 @@ class Embedded(NamedTuple):
     """Tokens that the model knows, numbered from 0."""
 
 
-class EmbedderArgs(Strict):
+class EmbedderArgs(HostedArgs):
     """One embedding model in `serve_config.yaml`."""
 
-    name: str = Field(min_length=1)
-    source: str = Field(min_length=1)
-    """A folder, a hub's name, or `package:NAME/FOLDER`."""
-    aliases: tuple[str, ...] = ()
-    max_batch: int = Field(32, ge=1)
-    """Requests that are embedded together."""
-    batch_wait: float = Field(0.005, ge=0)
-    """Seconds that the first request of a batch waits for others."""
-    scale: Scale = Scale()
+    dimensions: tuple[PositiveInt, ...] = ()
+    """Sizes to which callers may have vectors shortened: of a model that was trained for it
+    (Matryoshka), those that its card names."""
+    min_dimensions: PositiveInt | None = None
+    """The same where any size from this one on will do."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.dimensions and self.min_dimensions is not None:
+            raise ValueError("give either dimensions or min_dimensions")
+        return self
+
+    def check_size(self, size: int) -> None:
+        """Raises ConfigurationError where the model's vectors are not longer than that."""
+        for given in (*self.dimensions, self.min_dimensions or 1):
+            if given > size:
+                raise ConfigurationError(
+                    f"{self.name!r} can't be shortened to {given} dimensions: it has {size}."
+                )
 
 
-class Embedder:
+class Embedder(Hosted):
     async def __init__(self, args: EmbedderArgs) -> None:  # type: ignore[misc]  # Serve awaits it
         from rag.embed import EmbeddingModel
 
         platform = await open_platform()
         source = resolve(args.source)
         self._model = await asyncio.to_thread(EmbeddingModel, source)
+        args.check_size(self._model.dimensions)
         self._batch.set_max_batch_size(args.max_batch)
         self._batch.set_batch_wait_timeout_s(args.batch_wait)
-        context, runtime = serve.get_replica_context(), ray.get_runtime_context()
-        await BaseModels(platform.database).register(
-            BaseModel(
-                name=args.name,
-                kind=ModelKind.EMBEDDING,
-                application=context.app_name,
-                source=source,
-                context_length=self._model.context_length,
-                aliases=args.aliases,
-                hidden_size=self._model.dimensions,
-            )
+        await self._appear(
+            platform,
+            args,
+            ModelKind.EMBEDDING,
+            source,
+            context_length=self._model.context_length,
+            hidden_size=self._model.dimensions,
+            dimensions=args.dimensions,
+            min_dimensions=args.min_dimensions or 0,
         )
-        replica = Replica(
-            model=args.name,
-            id=context.replica_id.unique_id,
-            node=runtime.get_node_id(),
-            pid=os.getpid(),
-            actor_id=runtime.get_actor_id() or "",
-            address="",
-        )
-        self._heartbeat = Heartbeat(platform.directory, lambda: replica)
-        self._heartbeat.start()
-        await announce(platform.redis)
 
     @serve.batch
-    async def _batch(self, requests: list[list[Text]]) -> list[list[bytes]]:
-        texts = [text for request in requests for text in request]
-        embedded = await asyncio.to_thread(self._model.embed, texts)
-        answers, start = [], 0
-        for request in requests:
-            rows = slice(start, start + len(request))
-            answers.append([vector.tobytes() for vector in embedded[rows]])
-            start += len(request)
-        return answers
+    async def _batch(self, requests: list[list[Text]]) -> list[Vectors]:
+        return await together(self._model.embed, requests)
 
-    async def embed(self, texts: list[Text]) -> Embedded:
-        """The vectors of `texts`, each a string or tokens.
+    async def embed(self, texts: list[Text], dimensions: int | None = None) -> Embedded:
+        """The vectors of `texts`, each a string or tokens, of length 1.
 
         Nothing is embedded where a text is longer than the context or has tokens that are not in
         the vocabulary.
@@ -105,25 +96,53 @@ class Embedder:
         unknown = any(max(text) >= vocabulary for text in texts if isinstance(text, list))
         if unknown or max(tokens) > self._model.context_length:
             return Embedded([], tokens, vocabulary)
-        return Embedded(await self._batch(texts), tokens, vocabulary)
+        vectors = shortened(np.asarray(await self._batch(texts)), dimensions)
+        return Embedded([vector.tobytes() for vector in vectors], tokens, vocabulary)
 
-    async def check_health(self) -> None:
-        self._heartbeat.check()
+    async def score(self, queries: list[str], documents: list[str], cuts: Cuts) -> Scored:
+        """The cosine of each document's vector and its query's; one query is that of all."""
+        queries, documents = await asyncio.to_thread(self._cut, queries, documents, cuts)
+        texts = [*queries, *documents]
+        tokens = await asyncio.to_thread(self._model.count, texts)
+        for index, count in enumerate(tokens):
+            if count > self._model.context_length:
+                first = index < len(queries)
+                part = (
+                    Over("query", index, count)
+                    if first
+                    else Over("document", index - len(queries), count)
+                )
+                return Scored([], sum(tokens), part)
+        if sum(tokens) > MAX_TOKENS:
+            return Scored([], sum(tokens))
+        vectors = np.asarray(await self._batch(texts))
+        cosines = (vectors[: len(queries)] * vectors[len(queries) :]).sum(axis=1)
+        return Scored([float(cosine) for cosine in cosines], sum(tokens))
 
-    async def __del__(self) -> None:
-        heartbeat = getattr(self, "_heartbeat", None)
-        if heartbeat is not None:
-            await heartbeat.stop()
+    def _cut(
+        self, queries: list[str], documents: list[str], cuts: Cuts
+    ) -> tuple[list[str], list[str]]:
+        cut = self._model.cut
+        room = None if cuts.whole is None else cuts.whole - self._model.marks
+        of_query, of_document = least(cuts.query, room), least(cuts.document, room)
+        if of_query is not None:
+            queries = [*map(cut, queries, repeat(of_query))]
+        if of_document is not None:
+            documents = [*map(cut, documents, repeat(of_document))]
+        return queries, documents
+
+
+def shortened(vectors: Vectors, size: int | None) -> Vectors:
+    """The first `size` dimensions of each, of length 1 again."""
+    if size is None or size == vectors.shape[1]:
+        return vectors
+    short = vectors[:, :size]
+    # A vector may be 0 in all of them.
+    lengths = np.maximum(np.linalg.norm(short, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    unit: Vectors = short / lengths
+    return unit
 
 
 def app(given: dict[str, Any]) -> Application:
     """The Serve application of one embedding model."""
-    args = EmbedderArgs.read(given)
-    return serve.deployment(
-        Embedder,
-        name=DEPLOYMENT,
-        max_ongoing_requests=256,
-        max_queued_requests=1024,
-        health_check_period_s=5,
-        **args.scale.options(),
-    ).bind(args)
+    return application(Embedder, DEPLOYMENT, EmbedderArgs.read(given))

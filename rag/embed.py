@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
 
+from rag.cut import cut
+
 Vectors = npt.NDArray[np.float32]
 Text = str | list[int]
 """A text, or its tokens as the model numbers them."""
@@ -28,7 +30,7 @@ class EmbeddingModel:
             source,
             device=device,
             trust_remote_code=False,
-            model_kwargs={"dtype": torch.bfloat16},
+            model_kwargs={"dtype": torch.bfloat16, "use_safetensors": True},
         ).eval()
         self._embedding = Lock()
         self._counter = deepcopy(self._model.tokenizer)
@@ -56,6 +58,16 @@ class EmbeddingModel:
         # Some tokenizers have had tokens added for which there are no weights.
         embeddings = self._model[0].auto_model.get_input_embeddings()
         return min(known, int(embeddings.num_embeddings))
+
+    @property
+    def marks(self) -> int:
+        """Tokens that the model itself puts around a text."""
+        return len(self._before) + len(self._after)
+
+    def cut(self, text: str, most: int) -> str:
+        """The beginning of `text` that is at most `most` tokens, marks not counted."""
+        with self._counting:
+            return cut(text, most, self._counter)
 
     def count(self, texts: Sequence[Text]) -> list[int]:
         """Tokens of each text, with the model's own marks, uncut."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.markdown import Page
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -47,6 +49,10 @@ ARGUMENTS = {
     "deployments.supervisor:app": "deployments.supervisor:SupervisorArgs",
     "deployments.llm:app": "deployments.llm:LLMArgs",
     "deployments.embedding:app": "deployments.embedding:EmbedderArgs",
+    "deployments.reranking:app": "deployments.reranking:RerankerArgs",
+    "deployments.sequence_classifier:app": (
+        "deployments.sequence_classifier:SequenceClassifierArgs"
+    ),
     "deployments.router.app:app": "deployments.router.app:RouterArgs",
 }
 
@@ -62,6 +68,20 @@ def read_arguments(import_path: str, given: dict[str, object]) -> object:
     """As the deployment reads them. Raises ConfigurationError for what it does not take."""
     module, _, name = ARGUMENTS[import_path].partition(":")
     return getattr(importlib.import_module(module), name).read(given)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        block
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for block in Page(page).blocks("yaml")
+        if "import_path" in block
+    ],
+)
+def test_the_examples_of_the_docs_are_taken(text: str) -> None:
+    for import_path, args in arguments(text):
+        read_arguments(import_path, args)
 
 
 def test_the_arguments_of_every_application_are_taken() -> None:

@@ -16,6 +16,8 @@ from cluster.store.sql import Database, take_turns
 class ModelKind(StrEnum):
     LLM = "llm"
     EMBEDDING = "embedding"
+    RERANKER = "reranker"
+    CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class BaseModel:
     `context_length` in tokens. `modules` maps the name of each linear layer to its weight's shape,
     (out, in): what an adapter has to fit. `max_rank` is 0 where no adapter is taken. `places` is
     how many adapters one replica holds at most.
+
+    Of an embedding model `hidden_size` is the size of its vectors, `dimensions` are the sizes to
+    which they may be shortened, and `min_dimensions`, unless 0, is the least of any size that will
+    do.
     """
 
     name: str
@@ -38,11 +44,19 @@ class BaseModel:
     modules: dict[str, tuple[int, int]] | None = None
     places: int = 0
     created_at: float = 0.0
+    dimensions: tuple[int, ...] = ()
+    min_dimensions: int = 0
 
     @property
     def target_modules(self) -> list[str]:
         """The last parts of the modules' names, such as `q_proj`."""
         return sorted({name.rsplit(".", 1)[-1] for name in self.modules or {}})
+
+    def has_size(self, size: int) -> bool:
+        """Whether its vectors may have so many dimensions."""
+        if self.min_dimensions and self.min_dimensions <= size < self.hidden_size:
+            return True
+        return size == self.hidden_size or size in self.dimensions
 
     def limits(self) -> dict[str, Any]:
         """What the row keeps of the engine's bounds."""
@@ -52,6 +66,8 @@ class BaseModel:
             "target_modules": self.target_modules,
             "modules": {name: list(shape) for name, shape in (self.modules or {}).items()},
             "places": self.places,
+            "dimensions": list(self.dimensions),
+            "min_dimensions": self.min_dimensions,
         }
 
     @classmethod
@@ -68,6 +84,9 @@ class BaseModel:
             modules={k: (v[0], v[1]) for k, v in row.limits["modules"].items()},
             places=row.limits.get("places", 0),  # an earlier version's replica did not say
             created_at=row.created_at.timestamp(),
+            # Rows that an older version wrote have neither.
+            dimensions=tuple(row.limits.get("dimensions", ())),
+            min_dimensions=row.limits.get("min_dimensions", 0),
         )
 
 

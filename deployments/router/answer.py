@@ -25,6 +25,23 @@ class Answer(Protocol):
         """The rest of the body. Raises ConnectionLost."""
 
 
+class WholeAnswer:
+    """One that has come as a whole, and been counted."""
+
+    status = 200
+    counted = True
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    async def read_all(self) -> bytes:
+        return await self.read()
+
+
 class Sender(Protocol):
     """Asks one kind of destination, which is the exchange's `route`."""
 

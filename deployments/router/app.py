@@ -43,8 +43,9 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.usage.meter import Meter
 from deployments.platform import Platform, open_platform
-from deployments.router import health
+from deployments.router import embed, health, moderate, rerank, score
 from deployments.router.admit import Admit
+from deployments.router.ask import Asking, ParseQuestion, ask_deployment
 from deployments.router.authenticate import Authenticate
 from deployments.router.deadline import Deadline
 from deployments.router.dialects.anthropic.parse import ParseMessages
@@ -69,7 +70,6 @@ from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dialects.openai.parse_responses import ParseResponses
 from deployments.router.dialects.openai.tokens import ParseTokens
 from deployments.router.dispatch import Dispatch
-from deployments.router.embed import Embed, ParseEmbedding, ask_embedder
 from deployments.router.engines import Engines
 from deployments.router.enter import Enter
 from deployments.router.exchange import Exchange
@@ -121,14 +121,14 @@ def pipelines(
     limit = settings.request_timeout
     fields = Fields(pool)
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
-    name, deadline, resolve = Name(), Deadline(limit), Resolve(catalog, fields)
+    named, deadline, resolve = Name(), Deadline(limit), Resolve(catalog, fields)
     urgency = Urgency(settings.hurried)
     admit, settle = Admit(admission), Settle(admission, meter)
     engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
     dispatch, stream = Dispatch({Route: engines, Remote: providers}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
-    def pipeline(parse: Step, *answer: Step) -> Pipeline:
+    def pipeline(parse: Step, *answer: Step, name: Step = named) -> Pipeline:
         before: list[Step] = [enter, who, read, name, deadline, resolve, parse, urgency, admit]
         return Pipeline([*before, *answer], settle, limit)
 
@@ -141,12 +141,23 @@ def pipelines(
     respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
-    embed = pipeline(ParseEmbedding(), Embed(ask_embedder, pool.present, (dispatch, stream)))
+    asking = Dispatch({Route: Asking(ask_deployment, pool.present), Remote: providers})
+    embeddings = pipeline(ParseQuestion(embed.parse), asking, stream)
+    scores = pipeline(ParseQuestion(score.parse), asking, stream)
+    rankings = pipeline(ParseQuestion(rerank.parse), asking, stream)
+    moderation = Name(moderate.ModerationModel(catalog, settings.moderation_model))
+    moderations = pipeline(ParseQuestion(moderate.parse), asking, stream, name=moderation)
     return {
         "/v1/chat/completions": chat,
         "/v1/completions": generate,
         "/v1/responses": respond,
-        "/v1/embeddings": embed,
+        "/v1/embeddings": embeddings,
+        "/v1/score": scores,
+        "/score": scores,
+        "/v1/rerank": rankings,
+        "/v2/rerank": rankings,
+        "/rerank": rankings,
+        "/v1/moderations": moderations,
         "/tokenize": tokens,
         "/detokenize": tokens,
         "/v1/messages": messages,

@@ -26,6 +26,15 @@ class Endpoint:
     """Whether an engine makes tokens for it."""
     instruct: Callable[[dict[str, Any], str], None] | None = None
     """Puts a system prompt into the body; None where it has no place for one."""
+    also: ModelKind | None = None
+    """Another kind of models that answer it."""
+
+    def takes(self, kind: ModelKind) -> bool:
+        return kind is self.kind or kind is self.also
+
+
+RERANK = Endpoint(ModelKind.RERANKER, OPENAI, "documents", also=ModelKind.EMBEDDING)
+SCORE = Endpoint(ModelKind.RERANKER, OPENAI, "text_1", also=ModelKind.EMBEDDING)
 
 
 ENDPOINTS = {
@@ -37,6 +46,12 @@ ENDPOINTS = {
         ModelKind.LLM, OPENAI_RESPONSES, "input", generates=True, instruct=instruct_response
     ),
     "/v1/embeddings": Endpoint(ModelKind.EMBEDDING, OPENAI, "input"),
+    "/v1/rerank": RERANK,
+    "/v2/rerank": RERANK,
+    "/rerank": RERANK,
+    "/v1/score": SCORE,
+    "/score": SCORE,
+    "/v1/moderations": Endpoint(ModelKind.CLASSIFIER, OPENAI, "input"),
     "/tokenize": Endpoint(ModelKind.LLM, OPENAI, "prompt", instruct=instruct_chat),
     "/detokenize": Endpoint(ModelKind.LLM, OPENAI, "tokens"),
     "/v1/messages": Endpoint(

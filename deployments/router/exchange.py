@@ -22,7 +22,7 @@ from deployments.router.tier import Tier
 
 if TYPE_CHECKING:
     from deployments.router.answer import Answer
-    from deployments.router.embed import EmbeddingRequest
+    from deployments.router.ask import Question
     from deployments.router.record import Record
 
 
@@ -79,7 +79,7 @@ class Exchange:
     route: Destination | None = None
     """Who is asked: of the plan's candidates the first, until dispatch goes to another."""
     # parse
-    embedding: EmbeddingRequest | None = None
+    question: Question | None = None
     stream: bool = False
     usage_wanted: bool = False
     prompts: int = 1

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -16,12 +17,22 @@ from ray.serve.exceptions import RayServeException
 from cluster.catalog.base_models import ModelKind
 from deployments.router.embed import EmbeddingRequest
 from deployments.router.endpoint import ENDPOINTS
+from deployments.router.moderate import ModerationRequest
+from deployments.router.rerank import RerankRequest
+from deployments.router.score import ScoreRequest
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds to wait for an engine's description; without it the document has only our own routes."""
 INFERENCE = tuple(path for path, of in ENDPOINTS.items() if of.kind is ModelKind.LLM)
+ASKED: dict[str, tuple[str, type[BaseModel]]] = {
+    "/v1/embeddings": ("Create embeddings", EmbeddingRequest),
+    "/v1/score": ("Score texts against texts", ScoreRequest),
+    "/v1/rerank": ("Rank documents by how well they answer a query", RerankRequest),
+    "/v1/moderations": ("Classify texts by what is wrong with them", ModerationRequest),
+}
+"""The inference endpoints whose bodies are this product's own classes."""
 BEARER = {"bearer": {"type": "http", "scheme": "bearer"}}
 
 
@@ -56,15 +67,16 @@ def _own(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     components["securitySchemes"] = BEARER
     document["security"] = [{"bearer": []}]
-    schemas["EmbeddingRequest"] = EmbeddingRequest.model_json_schema()
-    document["paths"]["/v1/embeddings"] = {
-        "post": {
-            "tags": ["inference"],
-            "summary": "Create embeddings",
-            "requestBody": _body("EmbeddingRequest"),
-            "responses": {"200": {"description": "Successful Response"}},
+    for path, (summary, shape) in ASKED.items():
+        schemas[shape.__name__] = shape.model_json_schema()
+        document["paths"][path] = {
+            "post": {
+                "tags": ["inference"],
+                "summary": summary,
+                "requestBody": _body(shape.__name__),
+                "responses": {"200": {"description": "Successful Response"}},
+            }
         }
-    }
     return document
 
 

@@ -14,9 +14,9 @@ from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest, LorikeetError, ModelNotFound
 from cluster.outgoing.client import BodyTooLarge, Incoming, Outgoing
 from cluster.seal import Seal
-from deployments.router.answer import Answer
+from deployments.router.answer import Answer, WholeAnswer
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.remote.answer import TRANSPORT, StreamedAnswer, WholeAnswer, whole
+from deployments.router.remote.answer import TRANSPORT, StreamedAnswer, whole
 from deployments.router.remote.faults import from_answer, from_event, from_transport, garbage
 from deployments.router.remote.passage import Passage
 from deployments.router.remote.request import (

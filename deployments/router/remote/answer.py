@@ -28,23 +28,6 @@ DRAIN = 1.0
 """Seconds for a connection to become free for the next request, once all is said."""
 
 
-class WholeAnswer:
-    """One that has come, been judged and been counted."""
-
-    status = 200
-    counted = True
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def read(self) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-    async def read_all(self) -> bytes:
-        return await self.read()
-
-
 class StreamedAnswer:
     """Events, each in the caller's dialect, as soon as they are there."""
 

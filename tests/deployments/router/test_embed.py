@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from ray import serve
 
 from cluster.catalog.base_models import BaseModel, ModelKind
 from cluster.catalog.route import Route
-from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
-from deployments.embedding import Embedded
-from deployments.router.dialects.openai.errors import headers
-from deployments.router.embed import (
-    MAX_INPUTS,
-    MAX_TOKENS,
-    Embed,
-    ParseEmbedding,
-    Text,
-    ask_embedder,
-    parse,
-)
-from deployments.router.exchange import Exchange
-from deployments.router.name import Name
+from cluster.errors import ConfigurationError, ContextTooLong, InvalidRequest
+from deployments.embedding import Embedded, EmbedderArgs, shortened
+from deployments.router.embed import MAX_INPUTS, MAX_TOKENS, Text, parse
+from tests.deployments.router.caller import Caller
 
 MINI = BaseModel("mini", ModelKind.EMBEDDING, "app", "mini", 8, hidden_size=2)
+VECTOR = np.array([1, 0], "<f4").tobytes()
 
 
 @pytest.mark.parametrize(
@@ -62,119 +53,82 @@ def test_too_little_and_too_much_is_refused(given: Any) -> None:
     assert refused.value.param == "input"
 
 
-class Caller:
-    """An exchange whose answer is kept, and an embedder that knows ten tokens."""
+def asked(given: Any, **more: Any) -> Any:
+    return parse({"model": "mini", "input": given, **more})
 
-    def __init__(self) -> None:
-        self.asked: list[list[Text]] = []
-        self.sent: list[Any] = []
-        self.exchange: Exchange
-        self.error: Exception | None = None
 
-    async def ask(self, application: str, texts: list[Text]) -> Embedded:
-        self.asked.append(texts)
-        if self.error is not None:
-            raise self.error
-        vector = np.array([1, 0], "<f4").tobytes()
-        return Embedded([vector] * len(texts), [len(text) for text in texts], 10)
-
-    async def present(self, model: str) -> None:
-        assert model == "mini"
-
-    async def post(self, given: Any) -> Exchange:
-        async def receive() -> Any:
-            await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            self.sent.append(message)
-
-        exchange = self.exchange = Exchange("/v1/embeddings", {"headers": []}, receive, send)
-        exchange.reserve = 30
-        exchange.embedding = parse({"model": "mini", "input": given})
-        exchange.route = Route("mini", MINI, "mini")
-        try:
-            await Embed(self.ask, self.present)(exchange)
-        finally:
-            for give_back in exchange.cleanup:
-                give_back()
-        return exchange
+def mini(*counts: int, model: BaseModel = MINI) -> Caller:
+    """An embedder that knows ten tokens and finds so many in each text."""
+    return Caller(model, Embedded([VECTOR] * len(counts), list(counts), 10))
 
 
 async def test_tokens_reach_the_embedder_and_are_counted() -> None:
-    caller = Caller()
-    exchange = await caller.post([[1, 2, 3], [9]])
-    assert caller.asked == [[[1, 2, 3], [9]]]
-    assert exchange.usage.prompt == 4
+    caller = mini(3, 1)
+    answer = await caller.post(asked([[1, 2, 3], [9]]))
+    assert [(call.method, call.arguments) for call in caller.calls] == [
+        ("embed", ([[1, 2, 3], [9]], None))
+    ]
+    assert caller.exchange.usage.prompt == answer["usage"]["prompt_tokens"] == 4
     assert caller.sent[0]["status"] == 200
+    assert [item["embedding"] for item in answer["data"]] == [[1.0, 0.0]] * 2
+
+
+async def test_vectors_come_as_base64_where_that_is_asked_for() -> None:
+    answer = await mini(1).post(asked("a", encoding_format="base64"))
+    assert base64.b64decode(answer["data"][0]["embedding"]) == VECTOR
 
 
 async def test_tokens_of_another_model_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"input\[1\] has the token 10; 'mini' has 0 to 9"):
-        await Caller().post([[1], [2, 10]])
+        await mini(1, 2).post(asked([[1], [2, 10]]))
     with pytest.raises(ContextTooLong):
-        await Caller().post([[1] * 9])
+        await mini(9).post(asked([[1] * 9]))
 
 
-@pytest.mark.parametrize("error", [Unavailable("full"), RuntimeError("broken")])
-async def test_what_fails_costs_nothing(error: Exception) -> None:
-    caller = Caller()
-    caller.error = error
-    with pytest.raises(type(error)):
-        await caller.post("a")
-    assert caller.exchange.usage.prompt == 0
-    caller.error = None
-    with pytest.raises(ContextTooLong):
-        await caller.post([[1] * 9])
-    assert caller.exchange.usage.prompt == 0
+def test_tokens_are_reserved_as_such() -> None:
+    route = Route("mini", MINI, "mini")
+    assert asked([[1, 2], [3]]).estimate(route) == 3
+    assert asked(["x" * 30]).estimate(route) == 10
 
 
-async def test_a_caller_who_leaves_is_charged_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    caller = Caller()
-    asked = asyncio.Event()
-
-    async def ask(application: str, texts: list[Text]) -> Embedded:
-        asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError("it is cancelled")
-
-    monkeypatch.setattr(caller, "ask", ask)
-    request = asyncio.create_task(caller.post("a"))
-    await asked.wait()
-    request.cancel()
-    await asyncio.wait({request})
-    assert caller.exchange.usage.prompt == caller.exchange.reserve == 30
+BIG = replace(MINI, hidden_size=1024)
 
 
-async def test_without_a_replica_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    caller = Caller()
-
-    async def nobody(model: str) -> None:
-        raise Unavailable(f"No replica of {model!r} is ready.")
-
-    monkeypatch.setattr(caller, "present", nobody)
-    with pytest.raises(Unavailable):
-        await caller.post("a")
-    assert (caller.asked, caller.exchange.usage.prompt) == ([], 0)
-
-
-async def test_an_application_that_is_gone_is_asked_for_again_later(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("model", "taken", "refused", "told"),
+    [
+        (BIG, 1024, 512, "can't be shortened"),
+        (replace(BIG, dimensions=(512, 256)), 256, 255, "can be shortened to 256, 512"),
+        (replace(BIG, dimensions=(512, 256)), 1024, 2048, "has 1024"),
+        (replace(BIG, min_dimensions=32), 33, 31, "can be shortened to 32 or more"),
+        (replace(BIG, min_dimensions=32), 1024, 1025, "has 1024"),
+    ],
+)
+async def test_vectors_are_shortened_as_the_model_allows(
+    model: BaseModel, taken: int, refused: int, told: str
 ) -> None:
-    def gone(*_: Any) -> Any:
-        raise KeyError("Deployment(name='Embedder', app='mini') does not exist.")
+    caller = mini(1, model=model)
+    await caller.post(asked("a", dimensions=taken))
+    assert caller.calls[0].arguments == (["a"], taken)
+    with pytest.raises(InvalidRequest, match=told) as error:
+        await caller.post(asked("a", dimensions=refused))
+    assert error.value.param == "dimensions"
+    assert len(caller.calls) == 1
 
-    monkeypatch.setattr(serve, "get_deployment_handle", gone)
-    with pytest.raises(Unavailable) as refused:
-        await ask_embedder("mini", ["a"])
-    assert headers(refused.value) == {"retry-after": "5"}
+
+def test_what_is_left_of_a_vector_has_length_1() -> None:
+    vectors = np.array([[3, 4, 12], [0, 0, 1]], np.float32) / np.array([[13], [1]], np.float32)
+    short = shortened(vectors, 2)
+    np.testing.assert_allclose(short, [[0.6, 0.8], [0, 0]], atol=1e-6)
+    assert shortened(vectors, None) is shortened(vectors, 3) is vectors
 
 
-async def test_tokens_are_reserved_as_such() -> None:
-    exchange = Exchange("/v1/embeddings", {"headers": []}, None, None)  # type: ignore[arg-type]
-    exchange.body = b'{"model": "mini", "input": [[1, 2], [3]]}'
-    await Name()(exchange)
-    await ParseEmbedding()(exchange)
-    assert exchange.reserve == 3
-    # What was checked here is what Embed asks for: it does not check a second time.
-    assert exchange.embedding is not None
-    assert exchange.embedding.texts == [[1, 2], [3]]
+def test_sizes_that_a_model_does_not_have_are_configured_wrongly() -> None:
+    given = {"name": "mini", "source": "mini"}
+    EmbedderArgs.read({**given, "dimensions": [64, 128]}).check_size(128)
+    with pytest.raises(ConfigurationError, match="to 256 dimensions: it has 128"):
+        EmbedderArgs.read({**given, "dimensions": [64, 256]}).check_size(128)
+    with pytest.raises(ConfigurationError, match="to 256 dimensions"):
+        EmbedderArgs.read({**given, "min_dimensions": 256}).check_size(128)
+    with pytest.raises(ConfigurationError, match="either dimensions or min_dimensions"):
+        EmbedderArgs.read({**given, "dimensions": [64], "min_dimensions": 8})

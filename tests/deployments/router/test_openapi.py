@@ -40,10 +40,14 @@ async def test_it_is_made_once_without_the_engines_part_and_once_with_it(
         answers = [await client.get("/openapi.json") for _ in range(5)]
     assert {answer.headers["content-type"] for answer in answers} == {"application/json"}
     documents = [answer.json() for answer in answers]
+    own_paths = {"/v1/embeddings", "/v1/score", "/v1/rerank", "/v1/moderations"}
     assert [set(document["paths"]) for document in documents] == [
-        *[{"/v1/embeddings"}] * 2,
-        *[{"/v1/embeddings", "/v1/chat/completions"}] * 3,
+        *[own_paths] * 2,
+        *[own_paths | {"/v1/chat/completions"}] * 3,
     ]
-    schemas = {"EmbeddingRequest", "ChatCompletionRequest"}
+    schemas = {
+        *("EmbeddingRequest", "ScoreRequest", "RerankRequest", "ModerationRequest"),
+        "ChatCompletionRequest",
+    }
     assert set(documents[-1]["components"]["schemas"]) == schemas
     assert (len(made), engines) == (2, [])

@@ -160,7 +160,9 @@ def from_validation(errors: Sequence[Any]) -> InvalidRequest:
         why = first.get("ctx", {}).get("error", first["msg"])
         return InvalidRequest(f"The body is not valid JSON: {why}.", code="invalid_json")
     loc = first["loc"].split(".") if isinstance(first["loc"], str) else first["loc"]
-    path = _path([str(part) for part in loc if part not in ("body", "query", "path")])
+    if loc and (loc[0] == "body" or (loc[0] in ("query", "path") and len(loc) > 1)):
+        loc = loc[1:]  # where FastAPI found it; a field may have one of these names too
+    path = _path([str(part) for part in loc])
     # The whole body is no answer to what is wrong with it, and may hold a secret.
     silent = first["type"] == "missing" or not path
     given = "" if silent else f" (given: {str(first.get('input'))[:100]!r})"

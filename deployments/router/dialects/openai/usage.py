@@ -19,6 +19,8 @@ router = APIRouter(prefix="/v1/organization/usage", tags=["usage"])
 ENDPOINTS = {
     "completions": ("/v1/chat/completions", "/v1/completions", "/v1/responses"),
     "embeddings": ("/v1/embeddings",),
+    "moderations": ("/v1/moderations",),
+    "rerankings": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
 }
 DAY = timedelta(days=1)
 MAX_DAYS = 31
@@ -61,6 +63,26 @@ async def embeddings(
 ) -> dict[str, Any]:
     """Embeddings by day (UTC) and model, the oldest day first."""
     return await _page("embeddings", who, at, asked)
+
+
+@router.get("/moderations")
+async def moderations(
+    who: Annotated[Principal, Depends(reader)],
+    at: Annotated[Services, Depends(services)],
+    asked: Annotated[Asked, Query()],
+) -> dict[str, Any]:
+    """Moderations by day (UTC) and model, the oldest day first."""
+    return await _page("moderations", who, at, asked)
+
+
+@router.get("/rerankings")
+async def rerankings(
+    who: Annotated[Principal, Depends(reader)],
+    at: Annotated[Services, Depends(services)],
+    asked: Annotated[Asked, Query()],
+) -> dict[str, Any]:
+    """Rerankings and scores by day (UTC) and model, the oldest day first."""
+    return await _page("rerankings", who, at, asked)
 
 
 async def _page(kind: str, who: Principal, at: Services, asked: Asked) -> dict[str, Any]:

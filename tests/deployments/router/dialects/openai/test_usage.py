@@ -45,6 +45,9 @@ async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
                 event(2, "org-ann", NOON + timedelta(hours=1), status=500),
                 event(3, "org-ann", NOON, model="bot", endpoint="/v1/completions"),
                 event(4, "org-ann", NOON, model="e5", endpoint="/v1/embeddings"),
+                event(8, "org-ann", NOON, model="guard", endpoint="/v1/moderations"),
+                event(9, "org-ann", NOON, model="ranker", endpoint="/v2/rerank"),
+                event(10, "org-ann", NOON, model="ranker", endpoint="/score"),
                 event(5, "org-ann", NOON + 2 * DAY),
                 event(6, "org-ann", NOON + 3 * DAY),
                 event(7, "org-bob", NOON),
@@ -77,6 +80,19 @@ async def test_days_and_models_of_ones_own(http: httpx.AsyncClient) -> None:
         )
     ).json()
     assert [one["model"] for day in page["data"] for one in day["results"]] == ["e5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "requests"), [("moderations", "guard", 1), ("rerankings", "ranker", 2)]
+)
+async def test_each_kind_of_requests_has_its_page(
+    http: httpx.AsyncClient, kind: str, model: str, requests: int
+) -> None:
+    times = {"start_time": int(NOON.timestamp()), "end_time": int(NOON.timestamp()) + 60}
+    page = (await http.get(f"/v1/organization/usage/{kind}", params=times)).json()
+    (result,) = page["data"][0]["results"]
+    assert result["object"] == f"organization.usage.{kind}.result"
+    assert (result["model"], result["num_model_requests"]) == (model, requests)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Who asks a model through a Serve handle, with doubles in place of Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from cluster.catalog.base_models import BaseModel
+from cluster.catalog.route import Plan, Route
+from deployments.router.ask import Asking, Call, Question
+from deployments.router.exchange import Exchange
+
+
+class Caller:
+    """An exchange whose answer is kept, and a deployment that answers `told`."""
+
+    def __init__(self, model: BaseModel, told: Any = None, *behind: BaseModel) -> None:
+        """`behind`: models that are asked where `model` can't answer."""
+        self.model = model
+        self.behind = behind
+        self.told = told
+        self.patience: float | None = None
+        self.error: Exception | None = None
+        self.calls: list[Call] = []
+        self.applications: list[str] = []
+        self.sent: list[Any] = []
+        self.exchange: Exchange
+
+    async def ask(self, application: str, call: Call) -> Any:
+        self.calls.append(call)
+        self.applications.append(application)
+        if self.error is not None and application == self.model.application:
+            raise self.error
+        return self.told
+
+    async def present(self, model: str) -> None:
+        assert model in {one.name for one in (self.model, *self.behind)}
+
+    async def post(self, question: Question) -> Any:
+        """The answer's document."""
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            self.sent.append(message)
+
+        exchange = self.exchange = Exchange("/v1/embeddings", {"headers": []}, receive, send)
+        exchange.reserve = 30
+        exchange.question = question
+        routes = [Route(one.name, one, one.name) for one in (self.model, *self.behind)]
+        exchange.plan = Plan(tuple(routes), patience=self.patience)
+        try:
+            await Asking(self.ask, self.present)(exchange)
+        finally:
+            for give_back in exchange.cleanup:
+                give_back()
+        return json.loads(self.sent[-1]["body"])
