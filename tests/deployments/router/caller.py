@@ -9,7 +9,9 @@ from typing import Any
 from cluster.catalog.base_models import BaseModel
 from cluster.catalog.route import Plan, Route
 from deployments.router.ask import Asking, Call, Question
+from deployments.router.dispatch import Dispatch
 from deployments.router.exchange import Exchange
+from deployments.router.stream import Stream
 
 
 class Caller:
@@ -52,7 +54,8 @@ class Caller:
         routes = [Route(one.name, one, one.name) for one in (self.model, *self.behind)]
         exchange.plan = Plan(tuple(routes), patience=self.patience)
         try:
-            await Asking(self.ask, self.present)(exchange)
+            await Dispatch({Route: Asking(self.ask, self.present)})(exchange)
+            await Stream()(exchange)
         finally:
             for give_back in exchange.cleanup:
                 give_back()

@@ -12,7 +12,7 @@ from ray.serve.exceptions import RayServeException
 
 from cluster.catalog.base_models import BaseModel, ModelKind
 from cluster.catalog.replicas import Replica
-from cluster.catalog.route import Route
+from cluster.catalog.route import Plan, Route
 from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
 from deployments.embedding import Embedded
 from deployments.router.ask import Call, ParseQuestion, ask_deployment
@@ -119,7 +119,7 @@ async def test_a_question_is_read_with_its_model_and_its_price() -> None:
     exchange = Exchange("/v1/embeddings", {"headers": []}, None, None)  # type: ignore[arg-type]
     exchange.body = b'{"model": "mini", "input": [[1, 2], [3]], "user": "ann"}'
     await Name()(exchange)
-    exchange.route = Route("mini", MINI, "mini")
+    exchange.plan = Plan((Route("mini", MINI, "mini"),))
     await ParseQuestion(parse)(exchange)
     assert (exchange.model, exchange.user, exchange.reserve) == ("mini", "ann", 3)
     assert exchange.question is not None
