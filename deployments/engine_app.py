@@ -22,6 +22,8 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.exceptions import GenerationError, VLLMValidationError
 
 from deployments.engine_responses import written
 
@@ -34,6 +36,9 @@ LAYERS = (
 """Options of vLLM's server that work in what the short way leaves out."""
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+CONSTRAINTS = ("response_format", "structured_outputs", "tools")
+NO_TEXT = VLLMValidationError("No text satisfies what the request binds its answer to.")
+_ERROR = 'data: {"error"'
 
 Generate = Callable[[Any, Request], Awaitable[AsyncGenerator[str, None] | BaseModel]]
 
@@ -78,17 +83,21 @@ class EngineApp:
 
         watcher = asyncio.create_task(leave())
         try:
-            await self._answer(await endpoint.generate(asked, Request(scope, receive)), send)
+            answer = await endpoint.generate(asked, Request(scope, receive))
+            await self._answer(answer, send, constrained=_constrained(asked))
         except asyncio.CancelledError:
             if not gone or serving.uncancel():
                 raise  # somebody else cancelled it
         except Exception as error:
-            scope["failure"] = error
+            unsatisfiable = type(error) is GenerationError and _constrained(asked)
+            scope["failure"] = NO_TEXT if unsatisfiable else error
             await self._fail(scope, receive, send)
         finally:
             watcher.cancel()
 
-    async def _answer(self, answer: AsyncGenerator[str, None] | BaseModel, send: Send) -> None:
+    async def _answer(
+        self, answer: AsyncGenerator[str, None] | BaseModel, send: Send, *, constrained: bool
+    ) -> None:
         if isinstance(answer, BaseModel):
             status = answer.error.code if isinstance(answer, ErrorResponse) else 200
             body = answer.model_dump_json(by_alias=True).encode()
@@ -103,10 +112,28 @@ class EngineApp:
             await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
             await send({"type": "http.response.body", "body": first.encode(), "more_body": True})
             async for event in events:
+                if constrained and event.startswith(_ERROR):
+                    event = _told(event)
                 await send(
                     {"type": "http.response.body", "body": event.encode(), "more_body": True}
                 )
         await send({"type": "http.response.body", "body": b""})
+
+
+def _constrained(asked: BaseModel) -> bool:
+    return any(getattr(asked, field, None) for field in CONSTRAINTS)
+
+
+def _told(event: str) -> str:
+    """The event that ends a stream; where a constraint left no token to go on with, it says so.
+
+    That is what vLLM calls an internal error. Told as one, the router would hold this replica for
+    broken and ask the next one.
+    """
+    error = orjson.loads(event.removeprefix("data: "))["error"]
+    if (error["type"], error["message"]) != ("InternalServerError", "Internal server error"):
+        return event
+    return f"data: {create_error_response(NO_TEXT).model_dump_json()}\n\n"
 
 
 def _has(app: FastAPI, option: str) -> bool:

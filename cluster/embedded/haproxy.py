@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from cluster.embedded.folders import private_folder
+from cluster.embedded.haproxy_errors import MAX_HEADERS, write_errors
 from cluster.embedded.ports import PortBlock
 
 DRAIN = 600
@@ -13,10 +14,13 @@ DRAIN = 600
 WRAPPER = """#!/bin/sh
 # Serve's template opens its statistics and metrics listeners on every interface. Keep them here.
 # Routers notice by themselves that a caller has gone: it need not run two tasks a request for that.
+# Its errors are HTML and plain text, and a path without a replica would be a 404: give it ours.
 sed -i -E \\
     -e 's/^( *bind )\\*?:({ports})$/\\1127.0.0.1:\\2/' \\
     -e '/^frontend http_frontend$/a http-request set-header x-request-disconnect-disabled ?1' \\
-    "$3"
+    -e '/^ *errorfile /d' \\
+    -e '/^backend default_backend$/,/http-request return/s/return .*/deny deny_status 503/' \\
+{errors}    "$3"
 exec {binary} "$@"
 """
 
@@ -32,6 +36,10 @@ def haproxy_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
     wrapper.write_text(
         WRAPPER.format(
             ports=f"{ports['haproxy_stats']}|{ports['haproxy_metrics']}",
+            errors="".join(
+                f"    -e '{_rule(status, path)}' \\\n"
+                for status, path in write_errors(folder).items()
+            ),
             binary=shlex.quote(haproxy_binary()),
         )
     )
@@ -48,6 +56,8 @@ def haproxy_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         # The default sends every access line to the machine's syslog; this is the discard port.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:9",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Headers that do not fit are refused as what is no HTTP at all, without a word about why.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(128 * 1024),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy_stats"]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
@@ -67,6 +77,14 @@ def haproxy_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         # By default half a minute longer than that, which would need more ports than there are.
         "RAY_SERVE_PORT_QUARANTINE_S": "150",
     }
+
+
+def _rule(status: int, file: Path) -> str:
+    """The line for sed that has HAProxy answer with `file`."""
+    if status == 431:  # of which HAProxy itself knows nothing
+        sent = f"http-request return status 431 errorfile {file}"
+        return f"/^frontend http_frontend$/a {sent} if {{ req.hdrs,length gt {MAX_HEADERS} }}"
+    return f"/^defaults$/a errorfile {status} {file}"
 
 
 def haproxy_binary() -> str:

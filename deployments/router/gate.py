@@ -8,11 +8,21 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import LorikeetError, TooLarge
+from cluster.tenancy.principal import Principal
+from cluster.tenancy.principal import Scope as Permission
 from deployments.router.dialects.openai import errors
 from deployments.router.dialects.openai.form import ENVELOPE
 
 UPLOADS = ("/v1/files", "/v1/adapters")
 """Bounded by `upload_max_bytes`; every other body by `body_max_bytes`."""
+WRITING = {
+    "/v1/organization/": Permission.ADMIN,
+    "/v1/files": Permission.TRAIN,
+    "/v1/fine_tuning/": Permission.TRAIN,
+    "/v1/adapters": Permission.TRAIN,
+    "/v1/aliases": Permission.TRAIN,
+}
+"""What it takes to change something there. The routes ask again, and for reading they alone."""
 OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
 
 
@@ -30,9 +40,12 @@ class Gate:
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
         try:
             authorization = headers.get("authorization")
+            if authorization is None and "x-api-key" in headers:  # as Anthropic's clients send it
+                authorization = b"Bearer " + headers["x-api-key"]
             who = await at.authenticator.authenticate(
                 None if authorization is None else authorization.decode("latin-1")
             )
+            _permit(who, scope)
             limit = self._limit(scope["path"], at.platform.settings)
             length = headers.get("content-length", b"")
             if length.isdigit() and int(length) > limit:
@@ -48,6 +61,14 @@ class Gate:
         if path.startswith(UPLOADS):
             return int(settings.upload_max_bytes) + ENVELOPE
         return int(settings.body_max_bytes)
+
+
+def _permit(who: Principal, scope: Scope) -> None:
+    """Raises Forbidden; the route itself could do so only with the whole body read and checked."""
+    if scope["method"] not in ("GET", "HEAD"):
+        for prefix, permission in WRITING.items():
+            if scope["path"].startswith(prefix):
+                who.require(permission)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

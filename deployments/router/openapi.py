@@ -20,6 +20,7 @@ from deployments.router.endpoint import ENDPOINTS
 from deployments.router.moderate import ModerationRequest
 from deployments.router.rerank import RerankRequest
 from deployments.router.score import ScoreRequest
+from deployments.router.openapi_errors import tell_errors
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ def describe(app: FastAPI) -> None:
             engine = await asyncio.shield(asking)
             # Making it holds up every request: once without the engine's part and once with it.
             if not content or (engine and not whole):
-                content, whole = orjson.dumps(merge(_own(app), engine)), bool(engine)
+                document = merge(_own(app), engine)
+                tell_errors(document)
+                content, whole = orjson.dumps(document), bool(engine)
         return Response(content, media_type="application/json")
 
 

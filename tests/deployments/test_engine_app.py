@@ -21,8 +21,9 @@ from vllm.entrypoints.openai.chat_completion.protocol import (
 )
 from vllm.entrypoints.openai.completion import api_router as completion_routes
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse, UsageInfo
+from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
-from vllm.exceptions import VLLMValidationError
+from vllm.exceptions import GenerationError, VLLMValidationError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from deployments.engine import _dead
@@ -48,6 +49,7 @@ FAILURES: dict[str, Exception] = {
     "never": NotImplementedError("not here"),
     "dead": EngineDeadError(),
     "fault": RuntimeError("broken"),
+    "no text": GenerationError("Internal server error"),
 }
 
 
@@ -60,7 +62,7 @@ class Chat:
     async def create_chat_completion(self, request: ChatCompletionRequest, raw: Any) -> Any:
         assert raw.app.state.openai_serving_chat is self
         wish: Any = request.messages[0]
-        if (failure := FAILURES.get(wish["content"])) is not None:
+        if (failure := FAILURES.get(wish["content"])) is not None and not request.stream:
             raise failure
         if wish["content"] == "error":
             info = ErrorInfo(message="no model 'x'", type="NotFoundError", code=404, param="model")
@@ -73,6 +75,8 @@ class Chat:
                 yield f'data: {{"number": {number}, "é": "☃"}}\n\n'
             if wish == "for ever":
                 await asyncio.Event().wait()
+            if (failure := FAILURES.get(wish)) is not None:
+                yield f"data: {create_error_response(failure).model_dump_json()}\n\n"
             yield "data: [DONE]\n\n"
         finally:
             self.closed.set()
@@ -104,6 +108,25 @@ def asking(content: object, **fields: object) -> bytes:
     return orjson.dumps({"messages": [{"role": "user", "content": content}], **fields})
 
 
+BOUND = {"structured_outputs": {"grammar": "root ::= root"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_constraint_that_no_text_satisfies_is_the_callers_mistake(stream: bool) -> None:
+    """VLLM calls it an internal error, for which the router would try every replica in turn."""
+    body = asking("no text", stream=stream, **BOUND)
+    answer = await post(EngineApp(vllms_app(Chat())), body, "/v1/chat/completions", "POST")
+    told = answer[2]
+    if stream:
+        *_, told, done = answer[2].strip().split("\n\n")
+        assert (answer[0], done) == (200, "data: [DONE]")
+        told = orjson.loads(told.removeprefix("data: "))
+    else:
+        assert answer[0] == 400
+    assert (told["error"]["code"], told["error"]["type"]) == (400, "BadRequestError")
+    assert told["error"]["message"].startswith("No text satisfies ")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -112,6 +135,9 @@ def asking(content: object, **fields: object) -> bytes:
         pytest.param(asking("error"), id="refused by the handler"),
         pytest.param(asking("error", stream=True), id="stream refused by the handler"),
         *(pytest.param(asking(name), id=name) for name in FAILURES),
+        pytest.param(asking("no text", stream=True), id="stream that nothing binds"),
+        pytest.param(asking("fault", stream=True, **BOUND), id="stream that broke"),
+        pytest.param(asking("fault", **BOUND), id="bound and broken"),
         pytest.param(b"{", id="no JSON"),
         pytest.param(b"[1]", id="no object"),
         pytest.param(asking("hello", temperature="hot"), id="wrong type"),

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.embedded import haproxy
 from cluster.embedded.haproxy import haproxy_environment
+from cluster.embedded.haproxy_errors import MAX_HEADERS
 from cluster.embedded.instance import MARKER
 from cluster.embedded.ports import PortBlock, port_block
 from cluster.embedded.ray_head import RayHead, tail
@@ -100,19 +101,26 @@ def test_haproxy_listens_on_loopback_only(
     )
     assert config.read_text() == (
         f"frontend prometheus\n    bind 127.0.0.1:{metrics}\nfrontend http_frontend\n"
-        "http-request set-header x-request-disconnect-disabled ?1\n    bind *:8000\n"
+        "http-request set-header x-request-disconnect-disabled ?1\n"
+        f"http-request return status 431 errorfile {tmp_path}/h/431.http"
+        f" if {{ req.hdrs,length gt {MAX_HEADERS} }}\n    bind *:8000\n"
         f"listen stats\n  bind 127.0.0.1:{stats}\n"
     )
 
 
 def test_serves_template_is_as_the_wrapper_expects() -> None:
-    """The wrapper changes three lines of Ray's own template: a new Ray may word them otherwise."""
+    """The wrapper changes lines of Ray's own template: a new Ray may word them otherwise."""
     from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
     from ray.serve._private.http_util import parse_disconnect_disabled_header
 
     assert "\n    bind :{{ config.metrics_port }}\n" in HAPROXY_CONFIG_TEMPLATE
     assert "\n  bind *:{{ config.stats_port }}\n" in HAPROXY_CONFIG_TEMPLATE
     assert "\nfrontend http_frontend\n" in HAPROXY_CONFIG_TEMPLATE
+    assert "\ndefaults\n" in HAPROXY_CONFIG_TEMPLATE
+    assert HAPROXY_CONFIG_TEMPLATE.count("\n    errorfile ") == 3
+    assert "\nbackend default_backend\n    http-request return status 404 " in (
+        HAPROXY_CONFIG_TEMPLATE
+    )
     assert parse_disconnect_disabled_header({b"x-request-disconnect-disabled": b"?1"})
 
 

@@ -12,14 +12,21 @@ from fastapi import FastAPI
 
 from cluster.errors import Unauthenticated
 from cluster.settings import Settings
+from cluster.tenancy.principal import Limits, Principal, Scope
 from deployments.router.app import management
 
 
+def principal(*scopes: Scope) -> Principal:
+    return Principal("o", "o", "p", "k", frozenset(scopes), Limits(), "salt")
+
+
 class OneKey:
-    async def authenticate(self, authorization: str | None) -> object:
-        if authorization != "Bearer good":
-            raise Unauthenticated("no")
-        return SimpleNamespace(require=lambda scope: None, organization_id="o")
+    async def authenticate(self, authorization: str | None) -> Principal:
+        if authorization == "Bearer good":
+            return principal(*Scope)
+        if authorization == "Bearer small":
+            return principal(Scope.INFERENCE, Scope.READ)
+        raise Unauthenticated("no")
 
 
 @pytest.fixture
@@ -48,6 +55,34 @@ async def test_no_byte_is_read_of_a_stranger(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/adapters", content=body())
     assert (answer.status_code, read) == (401, [])
     assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/organization/keys"),
+        ("POST", "/v1/organization/limits"),
+        ("POST", "/v1/fine_tuning/jobs"),
+        ("POST", "/v1/aliases"),
+        ("POST", "/v1/aliases/bot"),
+        ("POST", "/v1/files"),
+        ("POST", "/v1/adapters"),
+        ("DELETE", "/v1/organization/keys/key-1"),
+    ],
+)
+async def test_no_byte_is_read_of_a_key_that_may_not(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield b"x" * 1000
+
+    headers = {"authorization": "Bearer small", "content-type": "application/json"}
+    answer = await client.request(method, path, content=body(), headers=headers)
+    assert (answer.status_code, read) == (403, [])
+    assert answer.json()["error"]["code"] == "permission_denied"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -90,6 +125,13 @@ async def test_however_deep_a_body_is_it_is_the_callers_mistake(client: httpx.As
         body = b'{"name": "x", "deep": %b%b}' % (b"[" * depth, b"]" * depth)
         answer = await client.post("/v1/organization/keys", content=body, headers=headers)
         assert (answer.status_code, depth) == (400, depth)
+
+
+@pytest.mark.parametrize(("key", "status"), [("good", 404), ("bad", 401)])
+async def test_the_key_as_anthropics_clients_send_it(
+    client: httpx.AsyncClient, key: str, status: int
+) -> None:
+    assert (await client.get("/nowhere", headers={"x-api-key": key})).status_code == status
 
 
 async def test_a_fault_of_ours_has_the_shape_too(client: httpx.AsyncClient) -> None:

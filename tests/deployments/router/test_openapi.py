@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 from fastapi import FastAPI
 
+from cluster.errors import LorikeetError
 from deployments.router import openapi
+from deployments.router.app import management
+from deployments.router.dialects.anthropic.wire import ANTHROPIC
+from deployments.router.dialects.openai.wire import OPENAI
+from deployments.router.openapi_errors import SCHEMAS, STATUSES, tell_errors
 
 REFERENCE = {"$ref": "#/components/schemas/ChatCompletionRequest"}
 ENGINE = {
@@ -47,7 +55,36 @@ async def test_it_is_made_once_without_the_engines_part_and_once_with_it(
     ]
     schemas = {
         *("EmbeddingRequest", "ScoreRequest", "RerankRequest", "ModerationRequest"),
-        "ChatCompletionRequest",
+        *("ChatCompletionRequest", "Error", "AnthropicError"),
     }
     assert set(documents[-1]["components"]["schemas"]) == schemas
     assert (len(made), engines) == (2, [])
+
+
+def test_every_operation_tells_its_errors_in_the_shape_of_its_api() -> None:
+    app = management(lifespan=None)
+    paths = ("/v1/chat/completions", "/v1/messages")
+    theirs = {"200": {"description": "x"}, "422": {"description": "x"}, "501": {"description": "x"}}
+    engine = {"paths": {path: {"post": {"responses": theirs}} for path in paths}}
+    document = openapi.merge(openapi._own(app), engine)
+    tell_errors(document)
+    for path, operations in document["paths"].items():
+        schema = "AnthropicError" if path == "/v1/messages" else "Error"
+        for operation in operations.values():
+            told = {k: v for k, v in operation["responses"].items() if k >= "4"}
+            if path in ("/healthz", "/readyz"):
+                assert "401" not in told
+                continue
+            assert list(told) == [str(status) for status in STATUSES]
+            assert told["400"] == {"$ref": f"#/components/responses/{schema}400"}
+    text = json.dumps(document)
+    for kind in ("responses", "schemas"):
+        for name in re.findall(rf"#/components/{kind}/(\w+)", text):
+            assert name in document["components"][kind], name
+
+
+@pytest.mark.parametrize("param", ["model", None])
+def test_an_error_has_the_shape_that_is_told(param: str | None) -> None:
+    error = LorikeetError("It is wrong.", param=param, retry_after=1.0, details={"a": 1})
+    jsonschema.validate(json.loads(OPENAI.answer(error)[0]), SCHEMAS["Error"])
+    jsonschema.validate(json.loads(ANTHROPIC.answer(error)[0]), SCHEMAS["AnthropicError"])

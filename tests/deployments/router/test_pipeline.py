@@ -61,6 +61,26 @@ async def test_a_callers_own_salt_is_mixed_with_the_organizations(rig: Rig) -> N
     assert len(set(sent)) == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({"n": 2, "temperature": 0}, (1.0, 1)),
+        ({"n": 2, "temperature": 0.0, "top_k": 5}, (1.0, 1)),
+        ({"n": 2, "temperature": 0, "use_beam_search": True}, (0, None)),
+        ({"n": 2, "temperature": 0.5}, (0.5, None)),
+        ({"n": 1, "temperature": 0}, (0, None)),
+        ({"n": 2}, (None, None)),
+    ],
+)
+async def test_several_answers_without_chance_are_asked_for_as_the_engine_takes_them(
+    rig: Rig, asked: dict[str, Any], sent: tuple[float | None, int | None]
+) -> None:
+    engine = await rig.add_engine(fields={})
+    assert (await rig.post({**CHAT, **asked})).status == 200
+    (request,) = engine.requests
+    assert (request.get("temperature"), request.get("top_k")) == sent
+
+
 async def test_a_stream_hides_the_counts_that_nobody_asked_for(rig: Rig) -> None:
     engine = await rig.add_engine()
     answered = await rig.post({**CHAT, "stream": True})

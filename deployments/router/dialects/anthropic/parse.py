@@ -13,6 +13,7 @@ from deployments.router.dialects.openai.parse import (
     check_salt,
     check_texts,
 )
+from deployments.router.dialects.openai.schema import check_schemas
 from deployments.router.dialects.openai.tokens import check_size
 from deployments.router.exchange import Exchange
 
@@ -29,6 +30,7 @@ class ParseMessages:
             return
         exchange.stream = boolean(body, "stream")
         _metadata(body)
+        check_schemas(body)
         check_texts(body, "stop_sequences")
         check_salt(body)
         exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN

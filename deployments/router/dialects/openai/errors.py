@@ -35,6 +35,7 @@ _NO_GRAMMAR = re.compile(
     r"|The provided JSON schema |The JSON schema is nested |Choice '|structured_outputs\."
     r"|Error parsing regex|Error serializing structured outputs|Regex |Outlines structured outputs "
     r"|No compatible structured output |You (can only|must) use one kind of structured outputs "
+    r"|No text satisfies "
 )
 """The beginnings of what vLLM and its backends say of a constraint that they can't use."""
 _CONSTRAINTS = frozenset({"response_format", "structured_outputs", "text"})

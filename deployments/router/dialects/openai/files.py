@@ -19,9 +19,25 @@ from deployments.router.services import files, reader, trainer
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 FIELDS = ("file", "purpose")
+BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": list(FIELDS),
+                "properties": {
+                    "file": {"type": "string", "format": "binary"},
+                    "purpose": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+BYTES = {200: {"content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
 
 
-@router.post("")
+@router.post("", openapi_extra={"requestBody": BODY})
 async def upload(request: Request) -> dict[str, Any]:
     caller = trainer(request)
     store = files(request)
@@ -57,7 +73,7 @@ async def retrieve(request: Request, file_id: str) -> dict[str, Any]:
     return render(await files(request).get(reader(request), file_id))
 
 
-@router.get("/{file_id}/content")
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses={**BYTES})
 async def content(request: Request, file_id: str) -> StreamingResponse:
     store = files(request)
     row = await store.get(reader(request), file_id)

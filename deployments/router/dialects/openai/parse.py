@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.document import boolean, kind
 from deployments.router.dialects.openai.fields import Fields
+from deployments.router.dialects.openai.schema import check_schemas
 from deployments.router.exchange import Exchange
 
 OBJECTS = ("metadata", "response_format", "stream_options", "structured_outputs")
 """Fields that are objects; vLLM takes other values for some of them, or breaks at them."""
+UNSERVED = {
+    "audio": "answers are text",
+    "functions": "give them as tools",
+    "web_search_options": "nothing is searched for",
+}
+"""Fields of OpenAI's that our engines take and leave without effect."""
 DEFAULT_COMPLETION = 256
 """Tokens reserved for an answer whose length the caller did not bound."""
 MAX_ANSWERS = 128
@@ -50,6 +58,9 @@ class ParseInference:
                 raise InvalidRequest(
                     f"{field} must be an object, not {kind(body[field])}.", param=field
                 )
+        if not isinstance(exchange.route, Remote):
+            _served(body)
+        check_schemas(body)
         _bad_words(body, exchange.prompts)
         check_texts(body, "stop")
         check_salt(body)
@@ -81,6 +92,19 @@ def check_messages(body: dict[str, Any]) -> None:
     if not messages:
         raise InvalidRequest(
             "messages is empty: it must hold at least one message.", param="messages"
+        )
+
+
+def _served(body: dict[str, Any]) -> None:
+    """Raises InvalidRequest for what OpenAI does beside: the answer would be another."""
+    for field, why in UNSERVED.items():
+        if body.get(field) is not None:
+            raise InvalidRequest(
+                f"{field} is not served: {why}.", param=field, code="unsupported_parameter"
+            )
+    if body.get("modalities") not in (None, ["text"]):
+        raise InvalidRequest(
+            f'modalities must be ["text"], not {kind(body["modalities"])}.', param="modalities"
         )
 
 

@@ -38,6 +38,22 @@ async def test_a_reservation_covers_every_answer_to_every_prompt(prompt: Any, pr
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"functions": [{"name": "f"}]},
+        {"audio": {"voice": "a", "format": "mp3"}},
+        {"web_search_options": {}},
+        {"modalities": ["text", "audio"]},
+    ],
+)
+async def test_what_no_engine_does_is_not_left_out_unseen(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await _parse({"prompt": "a", **body})
+    assert refused.value.param == next(iter(body))
+    await _parse({"prompt": "a", **dict.fromkeys(body), "modalities": ["text"]})
+
+
+@pytest.mark.parametrize(
     ("body", "param"),
     [
         ({}, "prompt"),
