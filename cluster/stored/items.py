@@ -40,7 +40,7 @@ def items(given: object) -> list[Item]:
 
 def carried(output: list[Item]) -> list[Item]:
     """A response's output as input of the next one: without what only its reader wants."""
-    return [_plain(item) for item in output if item.get("type") != "message" or item.get("content")]
+    return [_plain(item) for item in output]
 
 
 def _plain(item: Item) -> Item:
@@ -49,6 +49,24 @@ def _plain(item: Item) -> Item:
         return item
     parts = [{key: of for key, of in part.items() if key != "logprobs"} for part in content]
     return {**item, "content": parts}
+
+
+def heard(given: list[Item]) -> list[Item]:
+    """Items as an engine takes them. Of the assistant's own messages vLLM reads one part only,
+    and breaks over one without a text: their parts become one, and what is empty is left out."""
+    made = []
+    for item in given:
+        content = item.get("content")
+        own = item.get("role") == "assistant" and isinstance(content, list)
+        if not own or not all(isinstance(part, dict) for part in content):
+            made.append(item)
+            continue
+        texts = [part.get("text", part.get("refusal")) for part in content]
+        if not all(isinstance(text, str) for text in texts):
+            made.append(item)  # the engine says what is wrong with it
+        elif text := "".join(texts):
+            made.append({**item, "content": [_part(text, "assistant")]})
+    return made
 
 
 def shown(item: Item) -> Item:
