@@ -56,17 +56,23 @@ def heard(given: list[Item]) -> list[Item]:
     and breaks over one without a text: their parts become one, and what is empty is left out."""
     made = []
     for item in given:
-        content = item.get("content")
-        own = item.get("role") == "assistant" and isinstance(content, list)
-        if not own or not all(isinstance(part, dict) for part in content):
+        text = _text(item)
+        if text is None:
             made.append(item)
-            continue
-        texts = [part.get("text", part.get("refusal")) for part in content]
-        if not all(isinstance(text, str) for text in texts):
-            made.append(item)  # the engine says what is wrong with it
-        elif text := "".join(texts):
+        elif text:
             made.append({**item, "content": [_part(text, "assistant")]})
     return made
+
+
+def _text(item: Item) -> str | None:
+    """Of an assistant's message in parts; None for other items and for parts that can't be: the
+    engine says what is wrong with them."""
+    parts = item.get("content")
+    if item.get("role") != "assistant" or not isinstance(parts, list):
+        return None
+    said = [part.get("text", part.get("refusal")) for part in parts if isinstance(part, dict)]
+    texts = [text for text in said if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(parts) else None
 
 
 def shown(item: Item) -> Item:
