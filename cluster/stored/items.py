@@ -40,7 +40,7 @@ def items(given: object) -> list[Item]:
 
 def carried(output: list[Item]) -> list[Item]:
     """A response's output as input of the next one: without what only its reader wants."""
-    return [_plain(item) for item in output if item.get("type") != "message" or item.get("content")]
+    return [_plain(item) for item in output]
 
 
 def _plain(item: Item) -> Item:
@@ -49,6 +49,30 @@ def _plain(item: Item) -> Item:
         return item
     parts = [{key: of for key, of in part.items() if key != "logprobs"} for part in content]
     return {**item, "content": parts}
+
+
+def heard(given: list[Item]) -> list[Item]:
+    """Items as an engine takes them. Of the assistant's own messages vLLM reads one part only,
+    and breaks over one without a text: their parts become one, and what is empty is left out."""
+    made = []
+    for item in given:
+        text = _text(item)
+        if text is None:
+            made.append(item)
+        elif text:
+            made.append({**item, "content": [_part(text, "assistant")]})
+    return made
+
+
+def _text(item: Item) -> str | None:
+    """Of an assistant's message in parts; None for other items and for parts that can't be: the
+    engine says what is wrong with them."""
+    parts = item.get("content")
+    if item.get("role") != "assistant" or not isinstance(parts, list):
+        return None
+    said = [part.get("text", part.get("refusal")) for part in parts if isinstance(part, dict)]
+    texts = [text for text in said if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(parts) else None
 
 
 def shown(item: Item) -> Item:

@@ -21,7 +21,7 @@ from vllm.entrypoints.serve.exception_handling.register import init_exception_ha
 from vllm.exceptions import GenerationError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from cluster.stored.items import carried, items
+from cluster.stored.items import carried, heard, items
 from deployments.engine import ENDPOINTS, _dead
 from deployments.engine_app import EngineApp
 from deployments.engine_fields import known_fields
@@ -142,7 +142,7 @@ def test_a_conversation_goes_on_as_vllm_would_have_it() -> None:
         [{"type": "function_call_output", "call_id": "c", "output": "4"},
          {"role": "user", "content": [{"type": "input_text", "text": "so?"}]}]
     )  # fmt: skip
-    whole = [*items("hi"), *carried(output), *own]
+    whole = heard([*items("hi"), *carried(output), *own])
     request = ResponsesRequest.model_validate({"model": "b", "input": whole})
     said: list[Any] = construct_input_messages(request_input=request.input)
     assert [message["role"] for message in said] == ["user", "assistant", "tool", "user"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.errors import InvalidRequest
-from cluster.stored.items import carried, items, shown
+from cluster.stored.items import carried, heard, items, shown
 
 
 def test_a_text_is_one_message_of_the_user() -> None:
@@ -54,6 +54,16 @@ def test_an_output_goes_on_without_what_only_its_reader_wants() -> None:
     output = [
         thought,
         {**message, "content": [{**text, "logprobs": [{"token": "a"}]}]},
-        {**message, "content": []},
     ]
     assert carried(output) == [thought, message]
+
+
+def test_an_engine_hears_an_assistants_message_as_one_text() -> None:
+    part = {"type": "output_text", "text": "a", "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
+    refusal = {"type": "refusal", "refusal": "b"}
+    user = {"role": "user", "content": []}
+    odd = [{**message, "content": ["a"]}, {**message, "content": [{"type": "output_text"}]}]
+    heard_of = heard([message, {**message, "content": [part, refusal]}, user, *odd])
+    assert heard_of == [message, {**message, "content": [{**part, "text": "ab"}]}, user, *odd]
+    assert heard([{**message, "content": []}, {**message, "content": [{**part, "text": ""}]}]) == []

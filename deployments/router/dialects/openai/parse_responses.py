@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidRequest
-from cluster.stored.items import items
+from cluster.stored.items import heard, items
 from cluster.stored.labels import labels
 from cluster.stored.responses import Past, Responses
 from cluster.stored.saver import Saver
@@ -58,8 +58,11 @@ class ParseResponses:
         past = await self._past(exchange, body, store=store)
         size = len(exchange.body)
         if past is not None:
-            body["input"] = [*past.items, *own]
             size += past.bytes
+        if past is not None or not isinstance(body["input"], str):
+            body["input"] = heard([*(() if past is None else past.items), *own])
+        if body["input"] == []:
+            raise InvalidRequest("input is empty: it must hold at least one item.", param="input")
         body["store"] = False  # here is the store, not in an engine or at a provider
         assert exchange.principal is not None, "authenticate comes before parse"
         exchange.record = ResponseRecord(

@@ -334,6 +334,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{"type": "mcp", "server_url": "x"}]}, "tools[0].type", "function"),
     ({"input": None}, "input", "missing"),
     ({"input": ["hi"]}, "input[0]", "object"),
+    ({"input": []}, "input", "empty"),
+    ({"input": [{"role": "assistant", "content": []}]}, "input", "empty"),
     ({"store": "yes"}, "store", "true or false"),
     ({"stream": 1}, "stream", "true or false"),
     ({"metadata": {"a": 1}}, "metadata.a", "string"),
