@@ -164,7 +164,7 @@ def test_each_upstream_has_its_own(clock: Clock) -> None:
 
 def test_upstreams_that_are_gone_do_not_fill_the_memory(clock: Clock) -> None:
     breakers = Breakers(TRIP, clock)
-    for number in range(KEPT + 10):
+    for number in range(KEPT + 5):
         breakers.ask(f"conn_{number}", "m").succeeded()
     assert len(breakers._breakers) == KEPT
 
