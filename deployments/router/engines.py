@@ -18,7 +18,7 @@ from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.replicas import ReplicaPool
-from deployments.router.slots import Place, Slots, Need
+from deployments.router.slots import Need, Place, Slots
 from deployments.router.upstream import EngineAnswer, Upstreams
 
 RETRY_PAUSE = 0.02

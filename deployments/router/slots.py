@@ -45,11 +45,11 @@ class Need:
 class Place:
     """Of one request in a replica. To be left once."""
 
-    __slots__ = ("_slots", "_ticket", "_wish", "replica")
+    __slots__ = ("_need", "_slots", "_ticket", "replica")
 
     def __init__(self, slots: Slots, need: Need, replica: Replica, ticket: Ticket | None) -> None:
         self._slots = slots
-        self._wish = need
+        self._need = need
         self._ticket = ticket
         self.replica = replica
 
@@ -57,7 +57,7 @@ class Place:
         """The request is over and took `cost` tokens; none where it came to nothing."""
         if self._ticket is not None:
             self._ticket.correct(cost)
-        self._slots.leave(self._wish, self.replica, cost)
+        self._slots.leave(self._need, self.replica, cost)
 
 
 class Waiter(NamedTuple):

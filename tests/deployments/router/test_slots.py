@@ -15,7 +15,7 @@ from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Overloaded, TimedOut, Unavailable
 from deployments.router import slots as slots_module
 from deployments.router.replicas import ReplicaPool
-from deployments.router.slots import Place, Slots, Need
+from deployments.router.slots import Need, Place, Slots
 from deployments.router.tier import Tier
 
 REPLICA = Replica("budgie", "r", "here", 1, "a", "/s", capacity=2)
