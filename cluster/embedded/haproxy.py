@@ -61,8 +61,8 @@ def haproxy_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # The wait is for load balancers that poll. Here HAProxy is told of each change at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # Each change of the routers leaves an old HAProxy behind, with the streams that run in it. It
-        # may end them as late as the routers do, and not after two minutes.
+        # Each change of the routers leaves an old HAProxy behind, with the streams that run in
+        # it. It may end them as late as the routers do, and not after two minutes.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN),
         # By default half a minute longer than that, which would need more ports than there are.
         "RAY_SERVE_PORT_QUARANTINE_S": "150",
