@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import ray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingContext
@@ -52,6 +52,19 @@ class LLMArgs(Strict):
     """Seconds that requests in flight have to end when a replica is stopped. Where its resources
     are the only ones, its successor waits for them."""
     scale: Scale = Scale()
+
+    @model_validator(mode="after")
+    def _target_is_reached(self) -> Self:
+        """Replicas are added by what is in the engines, not by what waits for a place in them."""
+        at_once = self.engine.get("max_num_seqs")
+        most = self.max_queue or (capacity(at_once) if isinstance(at_once, int) else None)
+        scaling = self.scale.autoscaling
+        if most is not None and scaling is not None and scaling.target > most:
+            raise ValueError(
+                f"scale.autoscaling.target is {scaling.target:g}: an engine is given no more than "
+                f"{most} requests, so that it would never be reached"
+            )
+        return self
 
     @field_validator("engine")
     @classmethod
