@@ -55,21 +55,15 @@ class ReplicaPool:
         return replica.address if replica.node == self._node else replica.remote
 
     def find(self, model: str, kind: Kind) -> Replica | None:
-        """The replica of `model` that is to take a request of this kind, None while all are full.
+        """The replica of `model` that takes a request of this kind, None while all are full."""
+        free = self._free(model, kind)
+        if len(free) > 1:
+            return min(free, key=lambda replica: self._occupancy(replica).load)
+        return free[0] if free else None
 
-        A suspect is one only where there is no other.
-        """
-        best, least, sure = None, 0, False
-        for replica in self._fitting(model, kind):
-            suspect = self._suspect(replica)
-            if suspect and sure:
-                continue
-            if not suspect and not sure:
-                best, sure = None, True
-            occupancy = self._occupancy(replica)
-            if occupancy.free and (best is None or occupancy.load < least):
-                best, least = replica, occupancy.load
-        return best
+    def has_room(self, model: str, kind: Kind) -> bool:
+        """Whether `find` would find one."""
+        return bool(self._free(model, kind))
 
     def holds(self, model: str, kind: Kind) -> bool:
         """Whether there is a replica for requests of this kind, be it full."""
@@ -102,6 +96,14 @@ class ReplicaPool:
         """Prefer any other to a replica that failed; until when, on the monotonic clock."""
         until = self._suspects[replica.id] = time.monotonic() + SUSPICION
         return until
+
+    def _free(self, model: str, kind: Kind) -> list[Replica]:
+        """Those that take one more. A suspect is one of them only where there is no other, be it
+        that those are full."""
+        fitting = list(self._fitting(model, kind))
+        if self._suspects:
+            fitting = [r for r in fitting if not self._suspect(r)] or fitting
+        return [replica for replica in fitting if self._occupancy(replica).free]
 
     def _fitting(self, model: str, kind: Kind) -> Iterator[Replica]:
         engine_model, ruled_out = kind

@@ -201,7 +201,7 @@ class Slots:
         full: set[Kind] = set()
 
         def fits(kind: Kind) -> bool:
-            if kind not in full and self._pool.find(model, kind) is None:
+            if kind not in full and not self._pool.has_room(model, kind):
                 full.add(kind)
             return kind not in full
 
