@@ -66,6 +66,19 @@ class LLMArgs(Strict):
     are the only ones, its successor waits for them."""
     scale: Scale = Scale()
 
+    @model_validator(mode="after")
+    def _target_is_reached(self) -> Self:
+        """Replicas are added by what is in the engines, not by what waits for a place in them."""
+        at_once = self.engine.get("max_num_seqs")
+        most = self.max_queue or (capacity(at_once) if isinstance(at_once, int) else None)
+        scaling = self.scale.autoscaling
+        if most is not None and scaling is not None and scaling.target > most:
+            raise ValueError(
+                f"scale.autoscaling.target is {scaling.target:g}: an engine is given no more than "
+                f"{most} requests, so that it would never be reached"
+            )
+        return self
+
     @field_validator("engine")
     @classmethod
     def _ours(cls, engine: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,10 @@ class ServeApi:
     def processes(self) -> dict[tuple[str, str], list[int]]:
         """The process ids of each deployment's replicas, by application and deployment."""
         return {
-            (name, deployment): [replica["pid"] for replica in parts["replicas"] if replica["pid"]]
+            # One that is just coming has none yet.
+            (name, deployment): [
+                pid for replica in parts["replicas"] if (pid := replica.get("pid"))
+            ]
             for name, found in self._applications().items()
             for deployment, parts in found.get("deployments", {}).items()
         }

@@ -21,7 +21,7 @@ from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import Exchange
 from deployments.router.prefixes import Trail, trail
 from deployments.router.replicas import SUSPICION, ReplicaPool
-from deployments.router.slots import Place, Slots, Wish
+from deployments.router.slots import Need, Place, Slots
 from deployments.router.transport import ReplicaAnswer, Transport
 
 RETRY_PAUSE = 0.02
@@ -53,7 +53,7 @@ class Engines:
             % (exchange.id.encode(), self._token)
         )
         assert exchange.principal is not None, "authenticate comes before dispatch"
-        wish = Wish(
+        need = Need(
             route.base.name,
             route.engine_model,
             exchange.principal.organization_id,
@@ -72,7 +72,7 @@ class Engines:
         while failures <= self._retries:
             try:
                 # With an answer at hand others are tried, but nobody is waited for.
-                place = await self._slots.take(wish, passed, deadline, waits=told is None)
+                place = await self._slots.take(need, passed, deadline, waits=told is None)
             except (Unavailable, TimedOut) as error:
                 raise told or error from None
             replica, sound = place.replica, False

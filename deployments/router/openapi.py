@@ -18,9 +18,9 @@ from cluster.catalog.base_models import ModelKind
 from deployments.router.embed import EmbeddingRequest
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.moderate import ModerationRequest
+from deployments.router.openapi_errors import tell_errors
 from deployments.router.rerank import RerankRequest
 from deployments.router.score import ScoreRequest
-from deployments.router.openapi_errors import tell_errors
 
 log = logging.getLogger(__name__)
 

@@ -80,8 +80,9 @@ class ReplicaPool:
     def _free(self, model: str, kind: Kind) -> list[Seen]:
         """The replicas with room. A suspect is one only where there is no other, be that full."""
         fitting = list(self._fitting(model, kind))
-        sure = [replica for replica in fitting if not self._suspect(replica)]
-        seen = ((replica, self._occupancy(replica)) for replica in sure or fitting)
+        if self._suspects:
+            fitting = [r for r in fitting if not self._suspect(r)] or fitting
+        seen = ((replica, self._occupancy(replica)) for replica in fitting)
         return [Seen(replica, occupancy.load) for replica, occupancy in seen if occupancy.free]
 
     def holds(self, model: str, kind: Kind) -> bool:

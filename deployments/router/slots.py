@@ -30,7 +30,7 @@ NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Need:
     """What a request needs, and who it is from."""
 
     model: str
@@ -48,11 +48,11 @@ class Wish:
 class Place:
     """Of one request in a replica. To be left once."""
 
-    __slots__ = ("_slots", "_ticket", "_wish", "replica")
+    __slots__ = ("_need", "_slots", "_ticket", "replica")
 
-    def __init__(self, slots: Slots, wish: Wish, replica: Replica, ticket: Ticket | None) -> None:
+    def __init__(self, slots: Slots, need: Need, replica: Replica, ticket: Ticket | None) -> None:
         self._slots = slots
-        self._wish = wish
+        self._need = need
         self._ticket = ticket
         self.replica = replica
 
@@ -60,11 +60,11 @@ class Place:
         """The request is over and took `cost` tokens; none where it came to nothing."""
         if self._ticket is not None:
             self._ticket.correct(cost)
-        self._slots.leave(self._wish, self.replica, cost)
+        self._slots.leave(self._need, self.replica, cost)
 
 
 class Waiter(NamedTuple):
-    wish: Wish
+    need: Need
     place: asyncio.Future[Place]
 
 
@@ -92,9 +92,9 @@ class Slots:
         pool.on_news = self._look_again
 
     async def take(
-        self, wish: Wish, passed: Mapping[str, float], deadline: float, *, waits: bool = True
+        self, need: Need, passed: Mapping[str, float], deadline: float, *, waits: bool = True
     ) -> Place:
-        """A place in a replica that holds what `wish` needs; `waits` for it where there is none.
+        """A place in a replica that holds what `need` needs; `waits` for it where there is none.
 
         `passed` has those that failed this very request, each with the time until which it is not
         tried again. While there is no replica at all one is waited for until `deadline`. Both are
@@ -109,13 +109,13 @@ class Slots:
                 ruled_out = NOBODY
                 if passed:
                     ruled_out = frozenset(r for r, until in passed.items() if until > now)
-                kind = wish.engine_model, ruled_out
+                kind = need.engine_model, ruled_out
                 if ticket is None or ticket.kind != kind:
-                    replica = self._pool.find(wish.model, kind, wish.trail)
+                    replica = self._pool.find(need.model, kind, need.trail)
                     if replica is not None:
                         self._pool.take(replica)
-                        return Place(self, wish, replica, None)
-                held = self._pool.holds(wish.model, kind)
+                        return Place(self, need, replica, None)
+                held = self._pool.holds(need.model, kind)
                 if held:
                     absent_until = None
                     wake = now + LOOK
@@ -125,62 +125,62 @@ class Slots:
                     wake = absent_until
                     if now >= wake or not waits:
                         raise Unavailable(
-                            f"No replica of {wish.model!r} is ready.", retry_after=5.0
+                            f"No replica of {need.model!r} is ready.", retry_after=5.0
                         )
                 if not waits:
-                    raise _overloaded(wish.model, None)
+                    raise _overloaded(need.model, None)
                 if ticket is None or ticket.kind != kind:
-                    ticket = self._enter(wish, kind, ticket, held=held)
-                wake = min([wake, wish.until, *(passed[replica] for replica in ruled_out)])
-                place = self._queues[wish.model].waiters[ticket].place
+                    ticket = self._enter(need, kind, ticket, held=held)
+                wake = min([wake, need.until, *(passed[replica] for replica in ruled_out)])
+                place = self._queues[need.model].waiters[ticket].place
                 await asyncio.wait([place], timeout=max(0.0, wake - now))
                 if place.done():
                     return place.result()
-                if self._clock() >= wish.until:
-                    raise TimedOut(f"{wish.model!r} had no room for the request in time.")
+                if self._clock() >= need.until:
+                    raise TimedOut(f"{need.model!r} had no room for the request in time.")
         except asyncio.CancelledError:
             if ticket is not None:
-                self._decline(wish.model, ticket)
+                self._decline(need.model, ticket)
             raise
         finally:
             if ticket is not None:
-                self._withdraw(wish.model, ticket)
+                self._withdraw(need.model, ticket)
 
-    def leave(self, wish: Wish, replica: Replica, cost: float) -> None:
+    def leave(self, need: Need, replica: Replica, cost: float) -> None:
         """There is room for one more in `replica`."""
         if cost:
-            self._usual.note(wish.organization, cost)
+            self._usual.note(need.organization, cost)
         self._pool.give_back(replica)
-        queue = self._queues.get(wish.model)
+        queue = self._queues.get(need.model)
         if queue is not None:
-            self._grant(wish.model, queue)
+            self._grant(need.model, queue)
 
     def waiting(self, model: str) -> int:
         queue = self._queues.get(model)
         return 0 if queue is None else queue.hold.waiting
 
-    def _enter(self, wish: Wish, kind: Kind, before: Ticket | None, *, held: bool) -> Ticket:
+    def _enter(self, need: Need, kind: Kind, before: Ticket | None, *, held: bool) -> Ticket:
         """Let it wait, in the turn that `before` had. Raises Overloaded where it would wait in
         vain."""
         now = self._clock()
-        queue = self._queues.get(wish.model)
+        queue = self._queues.get(need.model)
         if queue is None:
-            queue = self._queues[wish.model] = Queue(self._most)
+            queue = self._queues[need.model] = Queue(self._most)
         if not queue.hold.waiting:
             queue.pace.begin(now)
-        turn = queue.pace.seconds(queue.hold.ahead(wish.organization, wish.tier) + 1, now)
+        turn = queue.pace.seconds(queue.hold.ahead(need.organization, need.tier) + 1, now)
         if before is not None:
-            self._withdraw(wish.model, before)
-        elif held and turn is not None and turn > wish.until - now:
-            raise _overloaded(wish.model, turn - (wish.until - now))
+            self._withdraw(need.model, before)
+        elif held and turn is not None and turn > need.until - now:
+            raise _overloaded(need.model, turn - (need.until - now))
         number = next(self._numbers) if before is None else before.number
-        cost = self._usual.cost(wish.organization, wish.cost)
-        ticket = Ticket(number, wish.organization, wish.tier, kind, cost)
-        queue.waiters[ticket] = Waiter(wish, asyncio.get_running_loop().create_future())
-        self._queues[wish.model] = queue
+        cost = self._usual.cost(need.organization, need.cost)
+        ticket = Ticket(number, need.organization, need.tier, kind, cost)
+        queue.waiters[ticket] = Waiter(need, asyncio.get_running_loop().create_future())
+        self._queues[need.model] = queue
         shed = queue.hold.put(ticket)
         if shed is not None:
-            queue.waiters[shed].place.set_exception(_overloaded(wish.model, turn))
+            queue.waiters[shed].place.set_exception(_overloaded(need.model, turn))
         return ticket
 
     def _decline(self, model: str, ticket: Ticket) -> None:
@@ -209,12 +209,12 @@ class Slots:
             return kind not in full
 
         while (ticket := queue.hold.next(fits)) is not None:
-            wish, place = queue.waiters[ticket]
-            replica = self._pool.find(model, ticket.kind, wish.trail)
+            need, place = queue.waiters[ticket]
+            replica = self._pool.find(model, ticket.kind, need.trail)
             assert replica is not None, "it fits"
             self._pool.take(replica)
             queue.pace.turn(self._clock())
-            place.set_result(Place(self, wish, replica, ticket))
+            place.set_result(Place(self, need, replica, ticket))
 
     def _look_again(self) -> None:
         for model, queue in self._queues.items():

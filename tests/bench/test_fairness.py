@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from bench import fairness
 from bench.chat import Endpoint
 from bench.steady import Times, steady
 from bench.table import render
+from bench.tenants import tenant
+from cluster.settings import Settings
+from cluster.store.redis import connect
+from cluster.store.sql import Database
+from cluster.tenancy.authenticate import Authenticator
+from cluster.tenancy.bootstrap import bootstrap
 
 EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 
@@ -88,3 +95,34 @@ def test_the_table_has_the_ratio_of_the_pairs(tmp_path: Path) -> None:
     table = render(path)
     assert "| 140 | 27 | 10 | 20 | 100 | 260 |" in table
     assert "p95 of latency, flood over fair share: 1.30 [1.10 to 2.00]; the bar is 1.5" in table
+
+
+def test_tenants_are_organizations_of_their_own(
+    tmp_path: Path, redis_url: str, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(sqlite_template, home / "lorikeet.db")
+    monkeypatch.setenv("LORIKEET_REDIS_URL", redis_url)
+    settings = Settings(home=home)
+
+    async def prepare() -> None:
+        database = Database(settings.sql_url)
+        await bootstrap(settings, database)
+        await database.close()
+
+    async def organization(key: str) -> str:
+        database, redis = Database(settings.sql_url), connect(settings.redis)
+        authenticator = Authenticator(database, redis)
+        try:
+            return (await authenticator.authenticate(f"Bearer {key}")).organization_id
+        finally:
+            await authenticator.close()
+            await redis.aclose()
+            await database.close()
+
+    asyncio.run(prepare())
+    door = Endpoint("127.0.0.1", 1, "budgie", "admin")
+    made = [tenant(home, door, slug) for slug in ("tenant-a", "tenant-b")]
+    assert [one.model for one in made] == ["budgie"] * 2
+    assert len({asyncio.run(organization(one.key)) for one in made}) == 2

@@ -58,6 +58,18 @@ def test_a_successor_comes_first_unless_it_needs_the_gpu(
         ({"source": "x"}, ["args.name", "Field required"]),
         ({**BUDGIE, "name": "a@b"}, ["args.name='a@b'"]),
         ({**BUDGIE, "engine": {"port": 1}}, ["engine.port"]),
+        (
+            {**BUDGIE, "max_queue": 8, "scale": {"autoscaling": {"max": 2, "target": 9}}},
+            ["autoscaling.target is 9", "no more than 8"],
+        ),
+        (
+            {
+                **BUDGIE,
+                "engine": {"max_num_seqs": 8},
+                "scale": {"autoscaling": {"max": 2, "target": 16}},
+            },
+            ["autoscaling.target is 16", "no more than 10"],
+        ),
         ({**BUDGIE, "engine": {"trust_remote_code": True}}, ["engine.trust_remote_code"]),
         (
             {**BUDGIE, "engine": {"enable_prompt_tokens_details": False}},

@@ -63,3 +63,9 @@ def test_a_serve_that_is_away_is_unavailable(tmp_path: Path, content: Any) -> No
     for call in (serve.applications, lambda: serve.deploy({}, 1)):
         with pytest.raises(Unavailable, match=r"refused|boom"):
             call()
+
+
+def test_a_replica_that_is_just_coming_has_no_process(tmp_path: Path) -> None:
+    found = {"status": "DEPLOYING", "deployments": {"D": {"replicas": [{"pid": 7}, {}]}}}
+    serve = api(tmp_path, 200, {"json": {"applications": {"a": found}}})
+    assert serve.processes() == {("a", "D"): [7]}

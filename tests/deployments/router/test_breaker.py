@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import Unavailable
-from deployments.router.breaker import KEPT, Attempt, Breaker, Breakers, State, Trip
+from deployments.router import breaker as breaker_module
+from deployments.router.breaker import Attempt, Breaker, Breakers, State, Trip
 
 TRIP = Trip(consecutive=3, rate=0.5, window=10.0, enough=10, pause=1.0, longest=8.0, jitter=0.0)
 
@@ -162,11 +163,14 @@ def test_each_upstream_has_its_own(clock: Clock) -> None:
     breakers.ask("conn_2", "other/big").succeeded()
 
 
-def test_upstreams_that_are_gone_do_not_fill_the_memory(clock: Clock) -> None:
+def test_upstreams_that_are_gone_do_not_fill_the_memory(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker_module, "KEPT", 10)
     breakers = Breakers(TRIP, clock)
-    for number in range(KEPT + 10):
+    for number in range(15):
         breakers.ask(f"conn_{number}", "m").succeeded()
-    assert len(breakers._breakers) == KEPT
+    assert len(breakers._breakers) == 10
 
 
 EVENTS = st.sampled_from(["succeeded", "failed", "unknown", "limited", "wait", "late"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,26 +49,18 @@ async def test_the_shorter_of_two_times_counts(rig: Rig) -> None:
     assert answered.status == 504
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, True, "5", [], 601, float("inf"), 10**30, 1e-400, {"s": 1}]
-)
-async def test_a_time_that_is_none_is_refused(rig: Rig, value: object) -> None:
+async def test_a_time_that_is_none_is_refused(rig: Rig) -> None:
     engine = await rig.add_engine()
-    sent = json.dumps({**CHAT, "timeout": value}).replace("Infinity", "1e999").encode()
-    answered = await rig.post(sent)
-    assert answered.status == 400
-    error = answered.json["error"]
-    if error["code"] != "invalid_json":
-        assert error["param"] == "timeout"
+    for value in (0, -1, True, "5", [], 601, 10**30, 1e-400, {"s": 1}):
+        answered = await rig.post({**CHAT, "timeout": value})
+        error = answered.json["error"]
+        assert (answered.status, error["param"]) == (400, "timeout"), value
         assert "at most 600" in error["message"]
+    for value in ("soon", "", "0", "-3", "nan", "inf", "601"):
+        answered = await rig.post(CHAT, headers={"x-request-timeout": value})
+        error = answered.json["error"]
+        assert (answered.status, error["param"]) == (400, "x-request-timeout"), value
     assert engine.requests == []
-
-
-@pytest.mark.parametrize("value", ["soon", "", "0", "-3", "nan", "inf", "601"])
-async def test_a_header_that_is_no_time_is_refused(rig: Rig, value: str) -> None:
-    await rig.add_engine()
-    answered = await rig.post(CHAT, headers={"x-request-timeout": value})
-    assert (answered.status, answered.json["error"]["param"]) == (400, "x-request-timeout")
 
 
 async def full(rig: Rig) -> asyncio.Task[Any]:
@@ -87,11 +79,10 @@ async def test_a_request_that_waits_for_its_turn_ends_at_its_time(rig: Rig) -> N
     running.cancel()
 
 
-@pytest.mark.parametrize("header", ["x-stainless-timeout", "x-stainless-read-timeout"])
-async def test_nothing_waits_longer_for_its_turn_than_the_sdk_does(rig: Rig, header: str) -> None:
+async def test_nothing_waits_longer_for_its_turn_than_the_sdk_does(rig: Rig) -> None:
     running = await full(rig)
-    answered = await rig.post(CHAT, headers={header: "0.1"})
-    assert answered.status == 504
+    for header in ("x-stainless-timeout", "x-stainless-read-timeout"):
+        assert (await rig.post(CHAT, headers={header: "0.1"})).status == 504
     assert len(rig.engines[0].requests) == 1
     running.cancel()
 
@@ -108,7 +99,7 @@ async def test_an_answer_that_has_begun_is_not_bound_by_the_sdks_patience(rig: R
 async def test_a_caller_who_leaves_the_queue_is_accounted_and_forgotten(rig: Rig) -> None:
     running = await full(rig)
     waiting = asyncio.create_task(rig.post(CHAT))
-    (slots,) = {id(s): s for s in [_slots(rig)]}.values()
+    slots = _slots(rig)
     await happens(lambda: slots.waiting("budgie") == 1)
     waiting.cancel()
     await happens(lambda: bool(rig.meter.events))
@@ -145,30 +136,27 @@ def _slots(rig: Rig) -> Any:
         ("flex", "", Tier.FLEX),
         ("priority", "", Tier.DEFAULT),
         ("priority", "org-other", Tier.DEFAULT),
-        ("priority", "OWN", Tier.PRIORITY),
+        ("priority", "org-own", Tier.PRIORITY),
         ("fast", "*", Tier.PRIORITY),
     ],
 )
 async def test_the_tier_is_as_asked_for_and_allowed(
-    rig: Rig, asked: str | None, hurried: str, tier: Tier
+    asked: str | None, hurried: str, tier: Tier
 ) -> None:
-    own = rig.tenant.organization_id
     exchange = Exchange(CHAT_PATH, {}, None, None)  # type: ignore[arg-type]
-    exchange.principal = type("P", (), {"organization_id": own})()  # type: ignore[assignment]
+    exchange.principal = SimpleNamespace(organization_id="org-own")  # type: ignore[assignment]
     exchange.document = {"service_tier": asked}
-    await Urgency(frozenset({hurried.replace("OWN", own)}))(exchange)
+    await Urgency(frozenset({hurried}))(exchange)
     assert exchange.tier is tier
 
 
-@pytest.mark.parametrize("asked", ["slow", 1, ["flex"], ""])
-async def test_another_tier_is_refused(
-    rig: Rig, asked: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_another_tier_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FIELDS, CHAT_PATH, FIELDS[CHAT_PATH] | {"service_tier"})
     await rig.add_engine()
-    answered = await rig.post({**CHAT, "service_tier": asked})
-    assert (answered.status, answered.json["error"]["param"]) == (400, "service_tier")
-    assert "auto, default, flex, priority, fast" in answered.json["error"]["message"]
+    for asked in ("slow", 1, ["flex"], ""):
+        answered = await rig.post({**CHAT, "service_tier": asked})
+        assert (answered.status, answered.json["error"]["param"]) == (400, "service_tier"), asked
+        assert "auto, default, flex, priority, fast" in answered.json["error"]["message"]
 
 
 async def test_the_engine_knows_the_word_that_it_is_sent(
@@ -178,10 +166,3 @@ async def test_the_engine_knows_the_word_that_it_is_sent(
     engine = await rig.add_engine()
     assert (await rig.post({**CHAT, "service_tier": "fast"})).status == 200
     assert engine.requests[0]["service_tier"] == "priority"
-
-
-async def test_what_has_room_does_not_wait(rig: Rig) -> None:
-    await rig.add_engine()
-    begun = time.perf_counter()
-    assert (await rig.post({**CHAT, "timeout": 5})).status == 200
-    assert time.perf_counter() - begun < 5

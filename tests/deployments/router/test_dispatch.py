@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,8 @@ async def test_a_fault_goes_to_the_fallback(rig: Rig, behaviour: Behaviour, stre
 
 
 async def test_where_no_replica_is_there_the_fallback_answers(rig: Rig) -> None:
-    _, second = await engines(rig, capacity=0)
+    _, second = await engines(rig)
+    rig.pool.hear({"finch": rig.pool.models["finch"]})
     assert (await rig.post(CHAT)).status == 200
     assert len(second.requests) == 1
 
@@ -81,7 +83,7 @@ async def test_a_first_token_that_does_not_come_in_time_is_not_waited_for(rig: R
     assert (await rig.post(CHAT)).status == 200
     assert (len(first.requests), len(second.requests)) == (1, 1)
     assert first.aborted == 1, "the engine works for nobody"
-    assert rig.pool._mine.total() == 0
+    assert not any(occupancy.mine for occupancy in rig.pool._occupancies.values())
 
 
 async def test_the_last_one_is_waited_for(rig: Rig) -> None:
@@ -96,3 +98,18 @@ async def test_in_mid_stream_nobody_takes_over(rig: Rig) -> None:
     answered = await rig.post(CHAT)
     assert b'"error"' in answered.pieces[-1]
     assert len(second.requests) == 0
+
+
+async def test_where_the_first_is_overloaded_the_fallback_answers(rig: Rig) -> None:
+    first, second = await engines(rig, capacity=1)
+    first.behaviour = Behaviour(pace=30.0)
+    slots = rig.pool.on_news.__self__  # type: ignore[attr-defined]
+    slots._most = 1
+    hanging = [asyncio.create_task(rig.post({**CHAT, "model": "budgie"})) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while not (first.running and slots.waiting("budgie")):
+            await asyncio.sleep(0.01)
+    assert (await rig.post(CHAT)).status == 200
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+    for one in hanging:
+        one.cancel()

@@ -185,7 +185,7 @@ def test_who_has_come_and_gone_is_forgotten() -> None:
     st.lists(st.tuples(st.sampled_from("abcd"), st.floats(1, 5000)), min_size=40, max_size=100),
     st.integers(2, 4),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_two_who_always_wait_differ_by_no_more_than_the_largest_request(
     costs: list[tuple[str, float]], organizations: int
 ) -> None:
@@ -264,4 +264,4 @@ class Waiting(RuleBasedStateMachine):
 
 
 TestWaiting = Waiting.TestCase
-TestWaiting.settings = settings(max_examples=40, stateful_step_count=30)
+TestWaiting.settings = settings(max_examples=25, stateful_step_count=25)

@@ -15,7 +15,7 @@ from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Overloaded, TimedOut, Unavailable
 from deployments.router import slots as slots_module
 from deployments.router.replicas import ReplicaPool
-from deployments.router.slots import Place, Slots, Wish
+from deployments.router.slots import Need, Place, Slots
 from deployments.router.tier import Tier
 
 REPLICA = Replica("budgie", "r", "here", 1, "a", "/s", capacity=2)
@@ -54,8 +54,8 @@ class Room:
         passed: dict[str, float] | None = None,
     ) -> Place:
         now = time.monotonic() + self.ahead
-        wish = Wish("budgie", model, organization, tier, 100.0, now + seconds)
-        return await self.slots.take(wish, passed or {}, now + self.pool.wait)
+        need = Need("budgie", model, organization, tier, 100.0, now + seconds)
+        return await self.slots.take(need, passed or {}, now + self.pool.wait)
 
     async def held(self, count: int) -> None:
         await happens(lambda: self.slots.waiting("budgie") == count)
@@ -244,13 +244,13 @@ async def test_a_suspect_is_not_taken_while_others_are_only_full(room: Room) -> 
 
 
 async def test_who_can_not_wait_does_not(room: Room) -> None:
-    wish = Wish("budgie", "budgie", "a", Tier.DEFAULT, 1.0, time.monotonic() + 60)
+    need = Need("budgie", "budgie", "a", Tier.DEFAULT, 1.0, time.monotonic() + 60)
     await room.ask(), await room.ask()
     with pytest.raises(Overloaded):
-        await room.slots.take(wish, {}, time.monotonic() + 60, waits=False)
+        await room.slots.take(need, {}, time.monotonic() + 60, waits=False)
     room.has()
     with pytest.raises(Unavailable, match="No replica"):
-        await room.slots.take(wish, {}, time.monotonic() + 60, waits=False)
+        await room.slots.take(need, {}, time.monotonic() + 60, waits=False)
 
 
 async def test_nothing_is_lost_whoever_comes_and_goes(redis: Redis) -> None:
