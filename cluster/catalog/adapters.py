@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.catalog.adapter_folder import inspect
 from cluster.catalog.adapter_name import check_name, short
 from cluster.catalog.announce import announce
-from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, WANTED, AdapterState
+from cluster.catalog.lifecycle import ADAPTER_LIFECYCLE, AdapterState
 from cluster.catalog.names import (
     claim,
     holder,
@@ -25,6 +25,7 @@ from cluster.catalog.names import (
     require_no_virtual_model,
     served,
 )
+from cluster.catalog.wanted import WantedAdapters
 from cluster.errors import Conflict, ModelNotFound, Unavailable
 from cluster.identifiers import new_id
 from cluster.store.artifacts import Artifacts, Blob
@@ -55,6 +56,7 @@ class AdapterRegistry:
         self._database = database
         self._artifacts = artifacts
         self._redis = redis
+        self._wanted = WantedAdapters(database)
 
     async def register(
         self,
@@ -183,11 +185,7 @@ class AdapterRegistry:
 
     async def wanted(self, base_model: str | None = None) -> Sequence[Adapter]:
         """What the replicas of `base_model` (of all models) should hold, whoever's it is."""
-        query = select(Adapter).where(Adapter.state.in_(WANTED)).order_by(Adapter.created_at)
-        if base_model is not None:
-            query = query.where(Adapter.base_model == base_model)
-        async with self._database.begin() as session:
-            return (await session.scalars(query)).all()
+        return await self._wanted.read(base_model)
 
     async def get(self, adapter_id: str) -> Adapter | None:
         async with self._database.begin() as session:
