@@ -87,7 +87,7 @@ def test_a_generation_says_its_tokens_in_its_steps(tokens: int, steps: int) -> N
     generation = Generation(Wire.of("m"), request, steps)
     pieces = []
     while not generation.over:
-        pieces.append(generation.step())
+        pieces.append(generation.framed())
     assert len(pieces) == steps
     text = b"".join(pieces)
     assert text.count(b'"content":" word"') == tokens
