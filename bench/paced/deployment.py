@@ -87,4 +87,6 @@ def app(given: dict[str, Any]) -> Application:
     """The Serve application of the paced engine."""
     args = PacedArgs.read(given)
     options = args.resources.actor_options()
-    return serve.deployment(Paced, name="Paced", ray_actor_options=options).bind(args)
+    return serve.deployment(
+        Paced, name="Paced", max_ongoing_requests=10_000, ray_actor_options=options
+    ).bind(args)
