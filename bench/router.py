@@ -27,6 +27,7 @@ from bench.systems.family import free_port
 from bench.systems.lorikeet import Lorikeet
 from bench.systems.system import System
 from bench.verify import verify
+from cluster.settings import TransportKind
 
 CONFIG = Path(__file__).with_name("router.yaml")
 TOKENS_PER_SECOND = 20_000
@@ -74,13 +75,23 @@ def cell(system: System, rate: float, stream: bool, seconds: float) -> Sample:
 
 
 def run(
-    result: dict[str, Any], folder: Path, rates: list[float], pairs: int, seconds: float
+    result: dict[str, Any],
+    folder: Path,
+    rates: list[float],
+    pairs: int,
+    seconds: float,
+    transport: TransportKind,
 ) -> None:
     """Measure into `result`."""
     port = free_port()
     with Stop() as stop:
         product = Lorikeet(
-            folder / "home", folder, MODEL, limited=True, config=configuration(folder, port)
+            folder / "home",
+            folder,
+            MODEL,
+            limited=True,
+            config=configuration(folder, port),
+            variables={"LORIKEET_TRANSPORT": transport.value},
         )
         direct = Direct(product, port)
         log.print("starting the router")
@@ -132,7 +143,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         *heading("The router alone", result),
         f"- Load: constant arrivals, {TOKENS_PER_SECOND:,} tokens/s in all in 10 ms chunks, answers"
-        f" take 100 ms; {result['seconds']:g} s a cell; keys, limits and usage on.",
+        f" take 100 ms; {result['seconds']:g} s a cell; keys, limits and usage on;"
+        f" transport: {result['transport']}.",
         "- Load generator, engine, HAProxy, router and Redis share the machine's cores.",
         "",
         "| load | answered/s | added TTFT p50 ms | added TTFT p99 | added total p50"
@@ -171,6 +183,9 @@ def main(
     rates: Annotated[str, typer.Option(help="Requests a second.")] = RATES,
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="Pairs of every cell.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="Length of a measurement.")] = 10.0,
+    transport: Annotated[
+        TransportKind, typer.Option(help="The router's way to the engine.")
+    ] = TransportKind.SOCKET,
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = RESULTS,
 ) -> None:
     """Measure what the router adds to an engine, and what it costs."""
@@ -182,8 +197,8 @@ def main(
         raise typer.BadParameter("--rates: a rate must be above 0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with recording("router", sys.argv[1:], out) as (result, folder):
-        result |= {"seconds": seconds, "pairs": []}
-        run(result, folder, chosen, pairs, seconds)
+        result |= {"seconds": seconds, "transport": transport.value, "pairs": []}
+        run(result, folder, chosen, pairs, seconds, transport)
     print(markdown(result))
 
 

@@ -1,8 +1,10 @@
 """The paced engine as a replica: it announces itself as those of language models do."""
 
 import os
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import orjson
 import ray
 from pydantic import Field
 from ray import serve
@@ -13,6 +15,7 @@ from bench.paced.engine import PacedEngine
 from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.replicas import Replica
+from deployments.engine_call import Piece
 from deployments.heartbeat import Heartbeat
 from deployments.platform import open_platform
 from deployments.scale import Resources, Strict
@@ -65,6 +68,11 @@ class Paced:
             fields={"/v1/chat/completions": FIELDS},
         )
 
+    async def call(self, path: str, headers: bytes, body: bytes) -> AsyncGenerator[Piece, None]:
+        """A request that came by Serve's handle."""
+        async for piece in self.engine.answer(orjson.loads(body)):
+            yield Piece(200, piece)
+
     def check_health(self) -> None:
         """Raises once the heartbeat has ended."""
         self.heartbeat.check()
@@ -79,4 +87,6 @@ def app(given: dict[str, Any]) -> Application:
     """The Serve application of the paced engine."""
     args = PacedArgs.read(given)
     options = args.resources.actor_options()
-    return serve.deployment(Paced, name="Paced", ray_actor_options=options).bind(args)
+    return serve.deployment(
+        Paced, name="Paced", max_ongoing_requests=10_000, ray_actor_options=options
+    ).bind(args)

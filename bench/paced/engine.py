@@ -4,8 +4,9 @@ A real engine has one step for all. Here that would round what the router adds t
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httptools
 import orjson
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         """Write what comes next."""
         assert self.generation is not None, "started"
         assert self.transport is not None, "connected"
-        ready = self.generation.step()
+        ready = self.generation.framed()
         if ready:
             self.transport.write(ready)
         if self.generation.over:
@@ -90,6 +91,17 @@ class PacedEngine:
             await loop.create_unix_server(lambda: Connection(self), str(path)),
             await loop.create_server(lambda: Connection(self), "127.0.0.1", port),
         ]
+
+    async def answer(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The pieces of an answer to who asks without a connection."""
+        generation = Generation(self.wire, request, self.steps)
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not generation.over:
+            due += STEP_S
+            await asyncio.sleep(due - loop.time())
+            if piece := generation.step():
+                yield piece
 
     async def stop(self) -> None:
         """Serve no more."""

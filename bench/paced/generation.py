@@ -5,6 +5,11 @@ from typing import Any
 
 WORD = " word"
 PROMPT_TOKENS = 9
+PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -75,32 +80,27 @@ class Generation:
         return self.done == self.steps
 
     def step(self) -> bytes:
-        """What one step of the engine adds to the answer, as HTTP/1.1 sends it."""
+        """What one step of the engine adds to the answer's body."""
         before = self.tokens * self.done // self.steps
         self.done += 1
         made = self.tokens * self.done // self.steps - before
         if not self.stream:
-            return self._plain() if self.over else b""
+            return self.wire.whole(self.tokens) if self.over else b""
         events = self.wire.token * made
-        head = b""
         if self.done == 1:
-            head = (
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-                b"transfer-encoding: chunked\r\n\r\n"
-            )
             events = self.wire.begin + events
-        if not self.over:
-            return head + _chunk(events) if events else head
-        events += self.wire.finish
-        if self.counted:
-            events += self.wire.usage(self.tokens)
-        return head + _chunk(events + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+        if self.over:
+            events += self.wire.finish
+            if self.counted:
+                events += self.wire.usage(self.tokens)
+            events += b"data: [DONE]\n\n"
+        return events
 
-    def _plain(self) -> bytes:
-        body = self.wire.whole(self.tokens)
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        return head % len(body) + body
-
-
-def _chunk(body: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(body), body)
+    def framed(self) -> bytes:
+        """The same as HTTP/1.1 sends it."""
+        body = self.step()
+        if not self.stream:
+            return PLAIN % len(body) + body if body else b""
+        head = STREAM if self.done == 1 else b""
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return head + chunk + (b"0\r\n\r\n" if self.over else b"")

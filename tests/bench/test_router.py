@@ -28,7 +28,7 @@ def pair(offered: float, added: float, **more: Any) -> dict[str, Any]:
 
 def test_the_table_has_medians_of_pairs_and_cpu_for_each_request(tmp_path: Path) -> None:
     result = {
-        "kind": "router", "date": "d", "command": "c", "seconds": 10.0,
+        "kind": "router", "transport": "socket", "date": "d", "command": "c", "seconds": 10.0,
         "machine": {"cpu": "c", "cores": 2, "memory_gib": 24}, "versions": {"ray": "2"},
         "pairs": [pair(300, 2), pair(300, 4), pair(300, 3, errors={"HTTP 503": 2}), pair(100, 1)],
     }  # fmt: skip

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from bench import serving
 from bench.chat import TOPICS, Endpoint, turns
 from bench.systems.engine import Engine
+from bench.systems.ray_serve_llm import RayServeLlm
 from bench.systems.vllm import Vllm
 from cluster.embedded.serve_config import read_config
 from deployments.llm import LLMArgs
@@ -60,6 +61,23 @@ def test_both_systems_are_asked_for_the_same_models(engine: Engine, tmp_path: Pa
     (lorikeet.home / "admin.key").write_text("lk-x\n")
     models = Vllm(engine, tmp_path).endpoint.models
     assert models == lorikeet.endpoint.models == ("other", "one", "two")
+
+
+def test_direct_streaming_is_switched_on_and_kept_to_this_machine(
+    engine: Engine, tmp_path: Path
+) -> None:
+    system = RayServeLlm(engine, tmp_path, direct=True)
+    assert system.name == "ray-serve-llm-direct"
+    system.home = tmp_path / "home"
+    system.home.mkdir()
+    try:
+        given = system.direct_streaming()
+    finally:
+        system.stop()
+    assert given["RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING"] == "1"
+    assert given["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    assert given["RAY_SERVE_HAPROXY_BINARY_PATH"].startswith(str(tmp_path / "home"))
+    assert not system.home.exists()
 
 
 @pytest.mark.parametrize("adapters", [0, 1, 3])
