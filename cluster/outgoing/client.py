@@ -23,7 +23,10 @@ CONNECT = 5.0
 """Seconds for the name, the connection and TLS."""
 IDLE = 30.0
 """Seconds for which a connection is kept for the next request."""
-MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS = 4000
+"""More than a router has requests in flight."""
+MAX_IDLE = 64
+"""httpcore looks at all of them for each request."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -91,7 +94,7 @@ class Outgoing:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trust or _trust(),
             max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS // 10,
+            max_keepalive_connections=MAX_IDLE,
             keepalive_expiry=IDLE,
             retries=1,  # of the connection: nothing was sent by then
             network_backend=GuardedBackend(allowance, httpcore.AnyIOBackend()),

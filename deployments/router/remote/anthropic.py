@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from cluster.usage.event import LARGEST
 from deployments.router.remote.faults import garbage
 from deployments.router.remote.openai import without_ours
 from deployments.router.remote.passage import Document, Passage, anthropic_usage
@@ -55,4 +56,4 @@ def _plain(usage: object) -> bool:
     if not isinstance(usage, dict):
         return False
     counts = (each for name, each in usage.items() if name.endswith("_tokens"))
-    return all(each is None or (type(each) is int and each >= 0) for each in counts)
+    return all(each is None or (type(each) is int and 0 <= each <= LARGEST) for each in counts)

@@ -167,7 +167,8 @@ class ChatOverMessages(Passage):
     def _stop(self, document: Document) -> bytes:
         # A call without arguments; clients of this protocol read them as JSON.
         index = document.get("index")
-        return self._arguments(index, "{}") if index in self._silent_calls else b""
+        silent = isinstance(index, int) and index in self._silent_calls
+        return self._arguments(index, "{}") if isinstance(index, int) and silent else b""
 
     def _end_of_message(self, document: Document) -> bytes:
         self._count(document.get("usage"))

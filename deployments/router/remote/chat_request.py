@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from cluster.errors import InvalidRequest
-
-Document = dict[str, Any]
+from deployments.router.remote.chat_content import Document, parts, refused, text_only, user_part
 
 DEFAULT_MAX_TOKENS = 4096
 """Anthropic wants a number; who gives none gets this one."""
-_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.+)", re.DOTALL)
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 _SILENT = frozenset(
     {
@@ -38,14 +35,6 @@ _DEFAULTS: Mapping[str, tuple[object, ...]] = {
     "verbosity": ("medium",),
 }
 """Fields that Anthropic has not, with the values that ask for nothing."""
-
-
-def refused(param: str, why: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{param} can't be asked of this provider, which speaks Anthropic's protocol: {why}.",
-        param=param,
-        code="unsupported_parameter",
-    )
 
 
 def to_messages(body: Mapping[str, Any], model: str) -> Document:
@@ -85,10 +74,10 @@ def _messages(given: list[Any]) -> tuple[list[Document], list[Document]]:
             raise InvalidRequest(f"{where} must be an object.", param=where)
         role = message.get("role")
         if role in ("system", "developer"):
-            system += _parts(message.get("content"), f"{where}.content", _text_only)
+            system += parts(message.get("content"), f"{where}.content", text_only)
             continue
         if role == "user":
-            turn, blocks = "user", _parts(message.get("content"), f"{where}.content", _user_part)
+            turn, blocks = "user", parts(message.get("content"), f"{where}.content", user_part)
         elif role == "assistant":
             turn, blocks = "assistant", _assistant(message, where)
         elif role == "tool":
@@ -108,67 +97,11 @@ def _messages(given: list[Any]) -> tuple[list[Document], list[Document]]:
     return system, turns
 
 
-def _parts(
-    content: object, where: str, part: Callable[[Document, str], Document]
-) -> list[Document]:
-    if content is None or content == "":
-        return []
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    if not isinstance(content, list):
-        raise InvalidRequest(f"{where} must be a string or a list of parts.", param=where)
-    made = []
-    for index, each in enumerate(content):
-        inside = f"{where}[{index}]"
-        if not isinstance(each, dict):
-            raise InvalidRequest(f"{inside} must be an object.", param=inside)
-        block = part(each, inside)
-        if "cache_control" in each:
-            block["cache_control"] = each["cache_control"]
-        made.append(block)
-    # Anthropic refuses texts that are empty.
-    return [block for block in made if block.get("text") != ""]
-
-
-def _text_only(part: Document, where: str) -> Document:
-    if part.get("type") not in ("text", "refusal"):
-        raise refused(f"{where}.type", f"{part.get('type')!r} is no text")
-    text = part.get("text", part.get("refusal"))
-    if not isinstance(text, str):
-        raise InvalidRequest(f"{where}.text must be a string.", param=f"{where}.text")
-    return {"type": "text", "text": text}
-
-
-def _user_part(part: Document, where: str) -> Document:
-    kind = part.get("type")
-    if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        return {"type": "image", "source": _source(url, f"{where}.image_url.url")}
-    if kind == "file":
-        file = part.get("file")
-        data = file.get("file_data") if isinstance(file, dict) else None
-        if not isinstance(data, str):
-            raise refused(f"{where}.file", "only files whose file_data is here can be sent on")
-        return {"type": "document", "source": _source(data, f"{where}.file.file_data")}
-    return _text_only(part, where)
-
-
-def _source(url: object, where: str) -> Document:
-    if not isinstance(url, str):
-        raise InvalidRequest(f"{where} must be a string.", param=where)
-    if match := _DATA.fullmatch(url):
-        return {"type": "base64", "media_type": match[1].lower(), "data": match[2]}
-    if url.startswith(("http://", "https://")):
-        return {"type": "url", "url": url}
-    raise refused(where, "it must be an http(s) URL or a data URL in base64")
-
-
 def _assistant(message: Document, where: str) -> list[Document]:
     for field in ("audio", "function_call"):
         if message.get(field) is not None:
             raise refused(f"{where}.{field}", "it has no counterpart there")
-    blocks = _parts(message.get("content"), f"{where}.content", _text_only)
+    blocks = parts(message.get("content"), f"{where}.content", text_only)
     for index, call in enumerate(_list(message.get("tool_calls"), f"{where}.tool_calls")):
         inside = f"{where}.tool_calls[{index}]"
         function = call.get("function") if isinstance(call, dict) else None
@@ -196,7 +129,7 @@ def _arguments(text: object, where: str) -> Document:
 
 
 def _tool_result(message: Document, where: str) -> Document:
-    blocks = _parts(message.get("content"), f"{where}.content", _user_part)
+    blocks = parts(message.get("content"), f"{where}.content", user_part)
     result: Document = {"type": "tool_result", "tool_use_id": message.get("tool_call_id")}
     if blocks:
         result["content"] = blocks

@@ -105,7 +105,7 @@ class MessagesOverChat(Passage):
             raise garbage(self.provider, "a tool call that is none of a function")
         try:
             given = orjson.loads(function.get("arguments") or "{}")
-        except orjson.JSONDecodeError:
+        except (orjson.JSONDecodeError, TypeError):
             if not cut:  # what the bound of the length has cut is no JSON
                 raise garbage(self.provider, "arguments of a tool that are no JSON") from None
             given = {}

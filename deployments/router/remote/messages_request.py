@@ -9,8 +9,14 @@ from urllib.parse import urlsplit
 import orjson
 
 from cluster.errors import InvalidRequest
-
-Document = dict[str, Any]
+from deployments.router.remote.messages_content import (
+    Document,
+    blocks_of,
+    part_of,
+    refused,
+    result_of,
+    text_of,
+)
 
 _SILENT = frozenset(
     {
@@ -31,14 +37,6 @@ _BUDGETS = ((4096, "low"), (16384, "medium"))
 """Tokens of thought below which an effort is meant; from the last one on it is high."""
 _NEWEST = (".openai.com", ".azure.com")
 """Whose newer models refuse `max_tokens`; all others know it, and some nothing else."""
-
-
-def refused(param: str, why: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{param} can't be asked of this provider, which speaks OpenAI's protocol: {why}.",
-        param=param,
-        code="unsupported_parameter",
-    )
 
 
 def bound_name(base_url: str) -> str:
@@ -71,7 +69,7 @@ def to_chat(body: Mapping[str, Any], model: str, bound: str) -> Document:
 
 def _messages(body: Mapping[str, Any]) -> list[Document]:
     made: list[Document] = []
-    system = _text(body.get("system"), "system")
+    system = text_of(body.get("system"), "system")
     if system:
         made.append({"role": "system", "content": system})
     for index, message in enumerate(body["messages"]):
@@ -79,39 +77,17 @@ def _messages(body: Mapping[str, Any]) -> list[Document]:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if role == "user":
-            made += _user(_blocks(content, where), where)
+            made += _user(blocks_of(content, where), where)
         elif role == "assistant":
-            made.append(_assistant(_blocks(content, where), where))
+            made.append(_assistant(blocks_of(content, where), where))
         elif role == "system":
-            made.append({"role": "system", "content": _text(content, f"{where}.content")})
+            made.append({"role": "system", "content": text_of(content, f"{where}.content")})
         else:
             raise InvalidRequest(
                 f"{where}.role is {role!r}; allowed are user, assistant and system.",
                 param=f"{where}.role",
             )
     return made
-
-
-def _blocks(content: object, where: str) -> list[Document]:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-        raise InvalidRequest(
-            f"{where}.content must be a string or a list of blocks.", param=f"{where}.content"
-        )
-    return content
-
-
-def _text(content: object, where: str) -> str:
-    """The text of blocks that can only be texts."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list):
-        raise InvalidRequest(f"{where} must be a string or a list of blocks.", param=where)
-    for index, block in enumerate(content):
-        if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-            raise refused(f"{where}[{index}]", "only texts have a place there")
-    return "\n\n".join(block["text"] for block in content)
 
 
 def _user(blocks: list[Document], where: str) -> list[Document]:
@@ -121,55 +97,17 @@ def _user(blocks: list[Document], where: str) -> list[Document]:
     for index, block in enumerate(blocks):
         inside = f"{where}.content[{index}]"
         if block.get("type") == "tool_result":
-            text, images = _result(block.get("content"), inside)
+            text, images = result_of(block.get("content"), inside)
             results.append(
                 {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
             )
             parts += images
         else:
-            parts.append(_part(block, inside))
+            parts.append(part_of(block, inside))
     if not parts:
         return results
     plain = len(parts) == 1 and parts[0]["type"] == "text"
     return [*results, {"role": "user", "content": parts[0]["text"] if plain else parts}]
-
-
-def _result(content: object, where: str) -> tuple[str, list[Document]]:
-    """A tool's texts, and its images as parts: a tool's own message has no place for them."""
-    if content is None or isinstance(content, str):
-        return content or "", []
-    parts = [
-        _part(block, f"{where}.content[{index}]")
-        for index, block in enumerate(_blocks(content, where))
-    ]
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    return "\n".join(texts), [part for part in parts if part["type"] != "text"]
-
-
-def _part(block: Document, where: str) -> Document:
-    kind, source = block.get("type"), block.get("source")
-    if kind == "text":
-        if not isinstance(block.get("text"), str):
-            raise InvalidRequest(f"{where}.text must be a string.", param=f"{where}.text")
-        return {"type": "text", "text": block["text"]}
-    if kind not in ("image", "document") or not isinstance(source, dict):
-        raise refused(where, f"blocks of the type {kind!r} have no counterpart there")
-    if kind == "document" and source.get("type") == "text":
-        return {"type": "text", "text": str(source.get("data") or "")}
-    url = _url(source, f"{where}.source", links=kind == "image")
-    if kind == "image":
-        return {"type": "image_url", "image_url": {"url": url}}
-    name = block.get("title") or "document.pdf"
-    return {"type": "file", "file": {"filename": name, "file_data": url}}
-
-
-def _url(source: Document, where: str, *, links: bool) -> str:
-    if source.get("type") == "base64":
-        return f"data:{source.get('media_type')};base64,{source.get('data')}"
-    if links and source.get("type") == "url" and isinstance(source.get("url"), str):
-        url: str = source["url"]
-        return url
-    raise refused(where, f"a source of the type {source.get('type')!r} has no counterpart there")
 
 
 def _assistant(blocks: list[Document], where: str) -> Document:

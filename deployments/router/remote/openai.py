@@ -45,10 +45,10 @@ class OpenAI(Passage):
     def whole(self, document: Document) -> Document | None:
         self.check(document, field=HOLDS[self.exchange.endpoint], kind=list)
         counted = openai_usage(document.get("usage"))
-        if counted is None:
-            self.estimate(document)
-        else:
+        if counted is not None:
             self.exchange.usage = counted
+        elif "choices" in document:  # else nothing was made
+            self.estimate(document)
         return None
 
     def done_by(self, event: Event) -> bytes | None:
