@@ -69,6 +69,7 @@ class Embedder:
                 context_length=self._model.context_length,
                 aliases=args.aliases,
                 hidden_size=self._model.dimensions,
+                vocabulary=self._model.vocabulary,
             )
         )
         replica = Replica(
