@@ -77,6 +77,7 @@ class Embedder(Hosted):
             source,
             context_length=self._model.context_length,
             hidden_size=self._model.dimensions,
+            vocabulary=self._model.vocabulary,
             dimensions=args.dimensions,
             min_dimensions=args.min_dimensions or 0,
         )

@@ -215,6 +215,10 @@ class Engine:
         return int(config.scheduler_config.max_num_seqs) * ranks
 
     @property
+    def vocabulary(self) -> int:
+        return int(self._client.model_config.get_vocab_size())
+
+    @property
     def max_rank(self) -> int:
         lora = self._client.vllm_config.lora_config
         return 0 if lora is None else int(lora.max_lora_rank)

@@ -133,6 +133,7 @@ def base_model(args: LLMArgs, application: str, source: str, engine: Engine) -> 
         aliases=args.aliases,
         max_rank=engine.max_rank,
         hidden_size=engine.hidden_size,
+        vocabulary=engine.vocabulary,
         modules=engine.linear_layers() if engine.max_rank else {},
         places=places(args, engine),
     )

@@ -41,6 +41,8 @@ class BaseModel:
     aliases: tuple[str, ...] = ()
     max_rank: int = 0
     hidden_size: int = 0
+    vocabulary: int = 0
+    """How many tokens it knows; 0 is not known."""
     modules: dict[str, tuple[int, int]] | None = None
     places: int = 0
     created_at: float = 0.0
@@ -63,6 +65,7 @@ class BaseModel:
         return {
             "max_rank": self.max_rank,
             "hidden_size": self.hidden_size,
+            "vocabulary": self.vocabulary,
             "target_modules": self.target_modules,
             "modules": {name: list(shape) for name, shape in (self.modules or {}).items()},
             "places": self.places,
@@ -81,6 +84,7 @@ class BaseModel:
             aliases=tuple(row.aliases),
             max_rank=row.limits["max_rank"],
             hidden_size=row.limits["hidden_size"],
+            vocabulary=row.limits.get("vocabulary", 0),  # rows of earlier versions lack it
             modules={k: (v[0], v[1]) for k, v in row.limits["modules"].items()},
             places=row.limits.get("places", 0),  # an earlier version's replica did not say
             created_at=row.created_at.timestamp(),

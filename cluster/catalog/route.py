@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cluster.catalog.base_models import BaseModel, ModelKind
 from cluster.catalog.preset import Preset
+from cluster.usage.estimate import LARGE_VOCABULARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Route:
     def context_length(self) -> int | None:
         return self.base.context_length
 
+    @property
+    def vocabulary(self) -> int:
+        return self.base.vocabulary
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -49,6 +54,11 @@ class Remote:
     def context_length(self) -> int | None:
         """What another provider takes is not known."""
         return None
+
+    @property
+    def vocabulary(self) -> int:
+        """That of all models that are sold is large."""
+        return LARGE_VOCABULARY
 
 
 Destination = Route | Remote

@@ -16,6 +16,7 @@ import typer
 from cluster.cli import (
     adapters,
     aliases,
+    budget,
     chat,
     connections,
     down,
@@ -23,6 +24,7 @@ from cluster.cli import (
     keys,
     limits,
     models,
+    prices,
     status,
     train,
     up,
@@ -51,6 +53,8 @@ app.add_typer(virtual_models.app, name="virtual-models")
 app.add_typer(connections.app, name="connections")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
+app.add_typer(budget.app, name="budget")
+app.add_typer(prices.app, name="prices")
 
 
 def main() -> None:

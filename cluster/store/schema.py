@@ -71,6 +71,8 @@ class Organization(Row):
     plan_key: Mapped[str] = mapped_column(ForeignKey("plans.key"))
     cache_salt: Mapped[str]
     """Keeps one organization's prompts out of another's prefix-cache hits."""
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """`cluster.tenancy.budget.Budget`."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -92,6 +94,11 @@ class ApiKey(Row):
     hash: Mapped[str] = mapped_column(String(64), unique=True)
     prefix: Mapped[str]
     scopes: Mapped[list[str]]
+    models: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """`cluster.tenancy.allowed_models.AllowedModels`; None is all."""
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Its own, by the names of `cluster.tenancy.principal.Limits`, beside its organization's."""
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -388,12 +395,32 @@ class LeaseRow(Row):
     until: Mapped[datetime]
 
 
+class PriceRow(Row):
+    """What a model costs from some moment on, in nano-dollars per million tokens."""
+
+    __tablename__ = "prices"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    model: Mapped[str]
+    input: Mapped[int] = mapped_column(BigInteger)
+    cached_input: Mapped[int] = mapped_column(BigInteger)
+    output: Mapped[int] = mapped_column(BigInteger)
+    valid_from: Mapped[datetime]
+    key_id: Mapped[str]
+    """Who set it."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (
+        Index("prices_moment", "organization_id", "model", "valid_from", unique=True),
+    )
+
+
 class UsageEvent(Row):
     """One request, whatever came of it. The primary key makes its recording happen once."""
 
     __tablename__ = "usage_events"
     request_id: Mapped[str] = mapped_column(primary_key=True)
-    organization_id: Mapped[str] = mapped_column(index=True)
+    organization_id: Mapped[str]
     project_id: Mapped[str]
     key_id: Mapped[str]
     endpoint: Mapped[str]
@@ -406,9 +433,16 @@ class UsageEvent(Row):
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
     cached_tokens: Mapped[int]
+    cost: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """In nano-dollars, at the price that was valid when it started."""
     latency_ms: Mapped[float] = mapped_column(Float)
     ttft_ms: Mapped[float | None] = mapped_column(Float)
     end_user: Mapped[str | None]
     shadow_of: Mapped[str | None]
     """The request that this one is a copy of."""
     started_at: Mapped[datetime] = mapped_column(index=True)
+
+    __table_args__ = (
+        Index("usage_events_of_organization", "organization_id", "started_at"),
+        Index("usage_events_of_key", "key_id", "started_at"),
+    )

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 TEXT_LONGEST = 255
 LARGEST = 2**31 - 1
+LARGEST_COST = 2**63 - 1
 """What the columns hold. Text is cut, since nobody wants to lose a row to a long `user`."""
 
 
@@ -34,6 +35,8 @@ class UsageEvent:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    cost: int = 0
+    """In nano-dollars."""
     latency_ms: float
     ttft_ms: float | None = None
     end_user: str | None = None
@@ -73,7 +76,8 @@ class UsageEvent:
             value = getattr(self, name)
             if type(value) not in kinds:
                 raise ValueError(f"{name} is {value!r}")
-            if type(value) is int and not 0 <= value <= LARGEST:
+            largest = LARGEST_COST if name == "cost" else LARGEST
+            if type(value) is int and not 0 <= value <= largest:
                 raise ValueError(f"{name} is {value}, out of range")
             if type(value) is float and not isfinite(value):
                 raise ValueError(f"{name} is {value}")

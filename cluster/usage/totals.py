@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, case, cast, func, select, true
+from sqlalchemy import BigInteger, ColumnElement, Date, case, cast, func, select, true
 
 from cluster.store.schema import UsageEvent
 from cluster.store.sql import Database
@@ -31,6 +31,8 @@ class Total:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    cost: int
+    """In nano-dollars."""
 
 
 async def totals(
@@ -59,6 +61,7 @@ async def totals(
             func.sum(UsageEvent.prompt_tokens),
             func.sum(UsageEvent.completion_tokens),
             func.sum(UsageEvent.cached_tokens),
+            cast(func.sum(UsageEvent.cost), BigInteger),  # PostgreSQL's sum is a Decimal
         )
         .where(
             UsageEvent.organization_id == organization_id,

@@ -24,6 +24,8 @@ from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.connections import Connections
 from cluster.catalog.pins import Pins
+from cluster.catalog.price_book import PriceBook
+from cluster.catalog.prices import Prices
 from cluster.catalog.route import Remote, Route
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
@@ -52,6 +54,7 @@ from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
     aliases,
+    budget,
     completions,
     connections,
     errors,
@@ -60,6 +63,7 @@ from deployments.router.dialects.openai import (
     keys,
     limits,
     models,
+    prices,
     responses,
     usage,
     virtual_models,
@@ -113,6 +117,7 @@ def pipelines(
     pool: ReplicaPool,
     transport: Transport,
     admission: Admission,
+    book: PriceBook,
     meter: Meter,
     providers: Providers,
 ) -> dict[str, Pipeline]:
@@ -123,7 +128,7 @@ def pipelines(
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
     named, deadline, resolve = Name(), Deadline(limit), Resolve(catalog, fields)
     urgency = Urgency(settings.hurried)
-    admit, settle = Admit(admission), Settle(admission, meter)
+    admit, settle = Admit(admission, book), Settle(admission, book, meter)
     engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
     dispatch, stream = Dispatch({Route: engines, Remote: providers}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
@@ -207,7 +212,9 @@ class Ingress:
         pool = ReplicaPool(
             platform.directory, platform.redis, transport.reaches, settings.replica_wait
         )
-        admission = Admission(platform.redis, settings.redis_fault)
+        admission = Admission(platform.redis, platform.database, settings.redis_fault)
+        book = PriceBook(platform.database)
+        await book.refresh()
         meter = Meter(platform.redis, settings.home)
         seal, allowance = settings.seal(), Allowance(settings.outgoing_allow)
         others = Connections(platform.database, platform.redis, seal, allowance)
@@ -230,10 +237,11 @@ class Ingress:
             plans=Plans(platform.database, platform.redis),
             responses=Responses(platform.database, settings.body_max_bytes),
             completions=Completions(platform.database),
+            prices=Prices(platform.database, platform.redis),
             serve=ServeView(),
         )
         self._pipelines |= pipelines(
-            platform, authenticator, catalog, pool, transport, admission, meter, providers
+            platform, authenticator, catalog, pool, transport, admission, book, meter, providers
         )
         tasks = [
             asyncio.create_task(work)
@@ -242,6 +250,7 @@ class Ingress:
                 admission.run(),
                 pool.watch(),
                 _follow(catalog, platform.redis),
+                _follow(book, platform.redis),
                 meter.run(),
             )
         ]
@@ -259,11 +268,11 @@ class Ingress:
             await platform.redis.aclose()
 
 
-async def _follow(catalog: Catalog, redis: Redis) -> None:
+async def _follow(known: Catalog | PriceBook, redis: Redis) -> None:
     changes = asyncio.Event()
     listener = asyncio.create_task(listen(redis, CATALOG_CHANNEL, changes))
     try:
-        await catalog.watch(changes)
+        await known.watch(changes)
     finally:
         listener.cancel()
 
@@ -286,6 +295,8 @@ def management(lifespan: Any) -> FastAPI:
         connections,
         keys,
         limits,
+        budget,
+        prices,
         usage,
         files,
         fine_tuning,

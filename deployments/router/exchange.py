@@ -15,7 +15,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from cluster.catalog.route import Destination, Plan
-from cluster.tenancy.admission import Lease
+from cluster.tenancy.lease import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
 from deployments.router.tier import Tier
@@ -86,7 +86,7 @@ class Exchange:
     prompt_estimate: int = 0
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
     reserve: int = 0
-    """Tokens to hold for the request until its true count is known."""
+    """The estimate and as many tokens as the answer may have; 0 where nothing is counted."""
     record: Record | None = None
     """Where more becomes of the answer than that its caller has it."""
     # urgency

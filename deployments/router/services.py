@@ -12,6 +12,7 @@ from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.connections import Connections
 from cluster.catalog.pins import Pins
+from cluster.catalog.prices import Prices
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -45,6 +46,7 @@ class Services:
     plans: Plans
     responses: Responses
     completions: Completions
+    prices: Prices
     serve: ServeView
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from cluster.catalog.price_book import PriceBook
 from cluster.tenancy.admission import Admission
 from cluster.usage.event import UsageEvent
 from cluster.usage.meter import Meter
@@ -11,13 +12,15 @@ from deployments.router.exchange import Exchange
 
 
 class Settle:
-    def __init__(self, admission: Admission, meter: Meter) -> None:
+    def __init__(self, admission: Admission, book: PriceBook, meter: Meter) -> None:
         self._admission = admission
+        self._book = book
         self._meter = meter
 
     async def __call__(self, exchange: Exchange) -> None:
+        cost = self._cost(exchange)
         if exchange.lease is not None:
-            await self._admission.settle(exchange.lease, exchange.usage.total)
+            await self._admission.settle(exchange.lease, exchange.usage.total, cost)
         principal, route = exchange.principal, exchange.route
         if principal is None:  # nobody to charge it to
             return
@@ -40,6 +43,7 @@ class Settle:
                 prompt_tokens=exchange.usage.prompt,
                 completion_tokens=exchange.usage.completion,
                 cached_tokens=exchange.usage.cached,
+                cost=cost,
                 latency_ms=(now - exchange.started) * 1000,
                 ttft_ms=None if first is None else (first - exchange.started) * 1000,
                 end_user=None if exchange.user is None else exchange.user[:255],
@@ -47,3 +51,12 @@ class Settle:
                 started_at=exchange.started_at,
             )
         )
+
+    def _cost(self, exchange: Exchange) -> int:
+        """At the price of when it started, in nano-dollars."""
+        who, route, usage = exchange.principal, exchange.route, exchange.usage
+        if who is None or route is None:
+            return 0
+        names = (exchange.model, route.name, route.base_name)
+        price = self._book.find(who.organization_id, names, exchange.started_at)
+        return price.cost(usage.prompt, usage.cached, usage.completion)

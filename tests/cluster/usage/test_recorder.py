@@ -247,10 +247,10 @@ LEFT = {"status": 499, "error_code": "client_gone"}
 async def test_totals_by_day_and_model(database, redis) -> None:
     day = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     sent = [
-        replace(EVENT, request_id="1", started_at=day),
-        replace(EVENT, request_id="2", started_at=day, status=429, prompt_tokens=0),
+        replace(EVENT, request_id="1", started_at=day, cost=3),
+        replace(EVENT, request_id="2", started_at=day, status=429, prompt_tokens=0, cost=2),
         replace(EVENT, request_id="3", started_at=day, model="other", cached_tokens=4),
-        replace(EVENT, request_id="4", started_at=day + timedelta(seconds=2)),
+        replace(EVENT, request_id="4", started_at=day + timedelta(seconds=2), cost=2**40),
         replace(EVENT, request_id="5", started_at=day, organization_id="org-2"),
         replace(EVENT, request_id="6", started_at=day - timedelta(days=9)),
         replace(EVENT, request_id="7", started_at=day, model="torn", error_code="engine_error"),
@@ -274,10 +274,10 @@ async def test_totals_by_day_and_model(database, redis) -> None:
     await recorder.record(messages)
     found = await totals(database, "org-1", day - timedelta(days=1), day + timedelta(days=1))
     assert list(found) == [
-        Total(date(2026, 11, 21), "budgie", 1, 0, 12, 64, 0),
-        Total(date(2026, 11, 20), "budgie", 1, 1, 12, 128, 0),
-        Total(date(2026, 11, 20), "left", 1, 1, 12, 64, 0),
-        Total(date(2026, 11, 20), "other", 1, 0, 12, 64, 4),
-        Total(date(2026, 11, 20), "torn", 0, 2, 24, 128, 0),
+        Total(date(2026, 11, 21), "budgie", 1, 0, 12, 64, 0, 2**40),
+        Total(date(2026, 11, 20), "budgie", 1, 1, 12, 128, 0, 5),
+        Total(date(2026, 11, 20), "left", 1, 1, 12, 64, 0, 0),
+        Total(date(2026, 11, 20), "other", 1, 0, 12, 64, 4, 0),
+        Total(date(2026, 11, 20), "torn", 0, 2, 24, 128, 0, 0),
     ]
     assert all(type(total.requests) is int for total in found)

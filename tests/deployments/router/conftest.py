@@ -17,6 +17,7 @@ from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.connection import Protocol
 from cluster.catalog.connections import Change, Connections
+from cluster.catalog.price_book import PriceBook
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.outgoing.allowance import Allowance
 from cluster.outgoing.client import Outgoing
@@ -95,6 +96,7 @@ class Rig:
     platform: Platform
     meter: Recorded
     transport: SocketTransport
+    book: PriceBook
     folder: Path
     pipelines: dict[str, Pipeline]
     connections: Connections
@@ -213,7 +215,7 @@ async def rig(
     await catalog.refresh()
     transport = SocketTransport("here")
     pool = ReplicaPool(platform.directory, redis, transport.reaches, chosen.replica_wait)
-    meter = Recorded()
+    meter, book = Recorded(), PriceBook(database)
     seal, allowance = chosen.seal(), Allowance(["127.0.0.1"])
     providers = Providers(catalog.connection, seal, Outgoing(allowance))
     steps = pipelines(
@@ -222,7 +224,8 @@ async def rig(
         catalog,
         pool,
         transport,
-        Admission(redis),
+        Admission(redis, database),
+        book,
         meter,  # type: ignore[arg-type]
         providers,
     )
@@ -236,6 +239,7 @@ async def rig(
         platform=platform,
         meter=meter,
         transport=transport,
+        book=book,
         folder=tmp_path,
         pipelines=steps,
         connections=Connections(database, redis, seal, allowance),

@@ -36,8 +36,8 @@ MAX_STOP = 1024
 """Characters of each text."""
 MAX_SALT = 1024
 BYTES_PER_TOKEN = 3
-"""A low estimate, so that a reservation is rather too large; the truth replaces it. It is also what
-a caller is charged who leaves before the engine's counts have come."""
+"""About as in most texts: what a caller is charged who leaves before the engine's counts have come.
+What is reserved until then is more."""
 
 
 class ParseInference:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.errors import InvalidRequest
 from cluster.tenancy.principal import Principal
+from cluster.usage.money import dollars
 from cluster.usage.totals import Total, totals
 from deployments.router.services import Services, reader, services
 
@@ -128,8 +129,9 @@ def _bucket(kind: str, day: date, of_models: list[Total]) -> dict[str, Any]:
 
 
 def _result(kind: str, total: Total) -> dict[str, Any]:
-    """OpenAI's fields; `num_failed_requests`, this product's own, is of requests that are not
-    among the others. They have no model where they named none that there is."""
+    """OpenAI's fields and two of this product's own. `num_failed_requests` is of requests that are
+    not among the others; they have no model where they named none that there is. `cost_usd` is at
+    the prices that were valid."""
     return {
         "object": f"organization.usage.{kind}.result",
         "model": total.model or None,
@@ -138,4 +140,5 @@ def _result(kind: str, total: Total) -> dict[str, Any]:
         "input_tokens": total.prompt_tokens,
         "input_cached_tokens": total.cached_tokens,
         "output_tokens": total.completion_tokens,
+        "cost_usd": dollars(total.cost),
     }

@@ -41,7 +41,7 @@ async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
     async with world.database.begin() as session:
         session.add_all(
             [
-                event(1, "org-ann", NOON),
+                event(1, "org-ann", NOON, cost=5),
                 event(2, "org-ann", NOON + timedelta(hours=1), status=500),
                 event(3, "org-ann", NOON, model="bot", endpoint="/v1/completions"),
                 event(4, "org-ann", NOON, model="e5", endpoint="/v1/embeddings"),
@@ -72,7 +72,7 @@ async def test_days_and_models_of_ones_own(http: httpx.AsyncClient) -> None:
     assert {one["model"]: one for one in days[0]["results"]}["budgie"] == {
         "object": "organization.usage.completions.result", "model": "budgie",
         "num_model_requests": 1, "num_failed_requests": 1, "input_tokens": 20,
-        "input_cached_tokens": 2, "output_tokens": 6,
+        "input_cached_tokens": 2, "output_tokens": 6, "cost_usd": "0.000000005",
     }  # fmt: skip
     page = (
         await http.get(

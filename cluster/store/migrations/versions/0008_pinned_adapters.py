@@ -3,7 +3,7 @@
 from alembic import op
 import sqlalchemy as sa
 
-revision = '0010'
+revision = '0008'
 down_revision = '0007'
 
 def upgrade() -> None:
