@@ -35,6 +35,7 @@ class Pieces(Protocol):
 class HandleAnswer:
     """A response that comes from a replica's method, piece by piece."""
 
+    counted = False
     stale = False
     """Nothing is kept from one request to the next."""
 
