@@ -36,6 +36,7 @@ def test_adapters_made_for_that_name_are_taken(tmp_path: Path) -> None:
         max_rank=BASE.max_rank,
         hidden_size=BASE.hidden_size,
         adapter_places=8,
+        vocabulary=BASE.vocabulary,
         linear_layers=lambda: BASE.modules,
     )
     args = LLMArgs(name="llama", source=NAME)

@@ -142,7 +142,7 @@ def error_of(answered: Answered, *, begun: bool) -> dict[str, Any]:
 
 async def nothing_stays(rig: Rig, engine: FakeEngine, before: set[Any]) -> None:
     await happens(lambda: not engine.running)
-    assert rig.pool._mine.total() == 0
+    assert all(one.mine == 0 for one in rig.pool._occupancies.values())
     idle = [answer for kept in rig.transport._upstreams._idle.values() for answer in kept]
     assert all(answer.usable and not answer._asked for answer in idle)
     assert len(idle) <= 1

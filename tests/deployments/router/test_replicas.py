@@ -34,7 +34,7 @@ async def test_routers_share_an_engine_by_their_number(redis: Redis) -> None:
     directory = ReplicaDirectory(redis)
     full = Replica("budgie", "r", "here", 1, "a", "/s", capacity=8, running=8)
     await directory.announce(full, changed=True)
-    pools = [ReplicaPool(directory, redis, "here", wait=10.0) for _ in range(2)]
+    pools = [ReplicaPool(directory, redis, lambda _: True, wait=10.0) for _ in range(2)]
     watching = [asyncio.create_task(pool.watch()) for pool in pools]
     kind = ("budgie", frozenset[str]())
 

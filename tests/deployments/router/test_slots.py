@@ -26,7 +26,7 @@ class Room:
     """Slots in front of replicas that need no engine."""
 
     def __init__(self, redis: Redis, most: int = 10) -> None:
-        self.pool = ReplicaPool(ReplicaDirectory(redis), redis, "here", wait=30.0)
+        self.pool = ReplicaPool(ReplicaDirectory(redis), redis, lambda _: True, wait=30.0)
         self.ahead = 0.0
         """Seconds by which the clock is ahead of the true one."""
         self.slots = Slots(self.pool, most, lambda: time.monotonic() + self.ahead)

@@ -15,8 +15,8 @@ from cluster.errors import Unavailable
 from cluster.stored import saver
 from cluster.stored.responses import Responses
 from cluster.stored.saver import Saver
-from cluster.tenancy.admission import Admission
-from cluster.tenancy.principal import Principal, Scope
+from cluster.tenancy.principal import Scope
+from deployments.router.admit import Admit
 from deployments.router.dialects.openai import response_record
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.exchange import Exchange
@@ -125,13 +125,13 @@ async def test_a_continuation_brings_all_that_went_before(rig: Rig) -> None:
 
 async def test_what_is_continued_is_reserved_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     reserved: list[int] = []
-    admit = Admission.admit
+    admit = Admit.__call__
 
-    async def admitting(self: Admission, who: Principal, request: str, reserve: int) -> Any:
-        reserved.append(reserve)
-        return await admit(self, who, request, reserve)
+    async def admitting(self: Admit, exchange: Exchange) -> None:
+        reserved.append(exchange.reserve)
+        await admit(self, exchange)
 
-    monkeypatch.setattr(Admission, "admit", admitting)
+    monkeypatch.setattr(Admit, "__call__", admitting)
     await answers(rig)
     short = {**ASK, "max_output_tokens": 10}
     await rig.post({**short, "input": "long " * 2000}, PATH)
