@@ -26,7 +26,6 @@ from tests.product.test_adapters import make
 BASE = "finch"
 PLACES = 2
 NAMES = [f"resident-{number}" for number in range(4)]
-QUESTION = "What colour is the sky?"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +48,11 @@ def finch(product: Product) -> Iterator[None]:
     api.close()
 
 
+def say(client: openai.OpenAI, name: str) -> str:
+    """Its own words, which random weights may end before the first one."""
+    return ask(client, name, "What colour is the sky?", extra_body={"min_tokens": 16})
+
+
 def replicas(product: Product) -> list[dict[str, Any]]:
     return [each for each in product.status()["replicas"] if each["model"] == BASE]
 
@@ -68,7 +72,7 @@ def four(
         make(folder / name, seed=seed)
         product.cli("adapters", "add", str(folder / name), "--name", name, "--base", BASE)
     client = product.openai()
-    answers = {name: ask(client, name, QUESTION) for name in NAMES}
+    answers = {name: say(client, name) for name in NAMES}
     yield answers
     for name in answers:  # but those that a test removed
         product.cli("adapters", "remove", name)
@@ -80,7 +84,7 @@ def test_all_answer_in_turn_and_no_more_are_held_than_have_places(
     assert len(set(four.values())) == len(NAMES), "each speaks its own way"
     client = product.openai()
     for name in itertools.chain(NAMES, reversed(NAMES), NAMES):
-        assert ask(client, name, QUESTION) == four[name]
+        assert say(client, name) == four[name]
         assert len(held(product)) <= PLACES
     with product.http as http:
         rows = http.get("/v1/adapters").raise_for_status().json()["data"]
@@ -104,7 +108,7 @@ def test_all_answer_at_once(product: Product, four: dict[str, str]) -> None:
     with ThreadPoolExecutor(9) as pool:
         watching = pool.submit(watch)
         try:
-            answers = list(pool.map(lambda name: ask(client, name, QUESTION), names))
+            answers = list(pool.map(lambda name: say(client, name), names))
         finally:
             over.set()
     watching.result()
@@ -119,7 +123,7 @@ def test_a_pinned_one_stays(product: Product, four: dict[str, str]) -> None:
     wait_for(lambda: pinned in held(product), "the pinned adapter to come")
     client = product.openai()
     for name in others * 2:
-        assert ask(client, name, QUESTION) == four[name]
+        assert say(client, name) == four[name]
         assert pinned in held(product)
     refused = product.cli("adapters", "pin", others[0], check=False)
     assert refused.returncode != 0
@@ -132,9 +136,9 @@ def test_a_pinned_one_stays(product: Product, four: dict[str, str]) -> None:
 def test_a_removed_one_is_unknown_and_goes(product: Product, four: dict[str, str]) -> None:
     client = product.openai()
     name = NAMES[-1]
-    assert ask(client, name, QUESTION) == four[name]
+    assert say(client, name) == four[name]
     product.cli("adapters", "remove", name)
     with pytest.raises(openai.NotFoundError):
-        ask(client, name, QUESTION)
+        say(client, name)
     wait_for(lambda: name not in held(product), "the removed adapter to go")
     del four[name]
