@@ -77,12 +77,12 @@ class Product:
 
     def openai(self, **more: Any) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, **more}
+            base_url=f"{self.url}/v1", **{"api_key": self.key, "max_retries": 0, **more}
         )
 
     def aopenai(self, **more: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
-            base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, **more}
+            base_url=f"{self.url}/v1", **{"api_key": self.key, "max_retries": 0, **more}
         )
 
     def status(self) -> dict[str, Any]:

@@ -34,7 +34,9 @@ BODY = {
         }
     },
 }
-BYTES = {200: {"content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"format": "binary"}}}}
+}
 
 
 @router.post("", openapi_extra={"requestBody": BODY})
@@ -73,7 +75,7 @@ async def retrieve(request: Request, file_id: str) -> dict[str, Any]:
     return render(await files(request).get(reader(request), file_id))
 
 
-@router.get("/{file_id}/content", response_class=StreamingResponse, responses={**BYTES})
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses=BYTES)
 async def content(request: Request, file_id: str) -> StreamingResponse:
     store = files(request)
     row = await store.get(reader(request), file_id)
