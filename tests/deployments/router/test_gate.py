@@ -119,6 +119,14 @@ async def test_a_wrong_body_is_a_400_in_openais_shape(
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
 
 
+@pytest.mark.parametrize("sent", [{}, {"content-type": "text/plain"}])
+async def test_json_has_to_be_called_json(client: httpx.AsyncClient, sent: dict[str, str]) -> None:
+    headers = {"authorization": "Bearer good", **sent}
+    answer = await client.post("/v1/organization/keys", content=b'{"name": "x"}', headers=headers)
+    assert answer.status_code == 400
+    assert "content-type: application/json" in answer.json()["error"]["message"]
+
+
 async def test_however_deep_a_body_is_it_is_the_callers_mistake(client: httpx.AsyncClient) -> None:
     headers = {"authorization": "Bearer good", "content-type": "application/json"}
     for depth in range(800, 1000, 3):  # which the parser still takes depends on the stack

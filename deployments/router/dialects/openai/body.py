@@ -16,6 +16,8 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _unicode(cls, given: Any) -> Any:
+        if isinstance(given, bytes):  # FastAPI reads no JSON of another content type
+            raise ValueError("it must be JSON, sent with 'content-type: application/json'")
         try:
             written = json.dumps(given, ensure_ascii=False)
             written.encode()
