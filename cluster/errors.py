@@ -4,12 +4,12 @@ LorikeetError
 ├── ConfigurationError          500  wrong settings; the process does not start
 ├── InvalidRequest              400  ├── ContextTooLong
 ├── Unauthenticated             401
-├── Forbidden                   403
+├── Forbidden                   403  ├── ModelNotAllowed
 ├── NotFound                    404  ├── ModelNotFound
 ├── MethodNotAllowed            405
 ├── Conflict                    409
 ├── TooLarge                    413
-├── RateLimited                 429
+├── RateLimited                 429  ├── InsufficientQuota
 ├── Internal                    500
 ├── UpstreamFailed              502
 ├── Unavailable                 503
@@ -77,6 +77,18 @@ class Forbidden(LorikeetError):
     code = "permission_denied"
 
 
+class ModelNotAllowed(Forbidden):
+    """The key's list of models lacks the name. Status and code are OpenAI's for a project that
+    may not use a model."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str, *, param: str = "model") -> None:
+        super().__init__(
+            f"This key does not have access to the model {model[:200]!r}.", param=param
+        )
+
+
 class NotFound(LorikeetError):
     status = 404
     type = "not_found_error"
@@ -115,6 +127,13 @@ class RateLimited(LorikeetError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class InsufficientQuota(RateLimited):
+    """A budget is spent."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
 
 
 class Internal(LorikeetError):

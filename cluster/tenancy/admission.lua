@@ -1,13 +1,23 @@
--- The limits of one organization, changed all together or not at all.
+-- The limits of one organization and its keys, changed all together or not at all.
 -- The same arithmetic as cluster/tenancy/limiter.py, which explains it; a test compares them.
 --
--- KEYS[1] hash: "rate limit" -> "level at"; KEYS[2] sorted set: lease -> when it ends (ms)
--- ARGV    time in ms, or '' for the server's, so that routers need not agree on the time;
---         'admit'  lease lifetime slots(-1: any)   {name limit period cost}...
---         'settle' lease used [name limit period cost drained_at]
---         'renew'  lifetime lease...
+-- ARGV    time in ms, or '' for the server's, so that routers need not agree on the time; then
+--   'admit'  lease lifetime subjects, each: slots(-1: any) rates {name limit period cost}...
+--            and 0, or 1 keep usd(-1: any) tokens(-1: any) cost_usd cost_tokens
+--   'settle' lease used_usd used_tokens subjects, each: 0, or 1 name limit period cost drained_at,
+--            and 0, or 1 keep cost_usd cost_tokens
+--   'raise'  keep usd tokens
+--   'renew'  lifetime member...
+-- KEYS    of each subject, in the order of ARGV:
+--           hash: "rate limit" -> "level at"
+--           sorted set: lease -> when it ends (ms)
+--         and where it has an account:
+--           hash: what is spent and what is held, in nano-dollars and in tokens
+--           sorted set: "lease usd tokens" -> when it ends; the amounts make the hash's sums
+--         'raise': an account's hash; 'renew': a sorted set
 local CONCURRENT_WAIT = 1000
 local NEVER = math.huge
+local SLOTS, USD, TOKENS, UNKNOWN = -1, -2, -3, -9
 
 local now = tonumber(ARGV[1])
 if not now then
@@ -15,102 +25,212 @@ if not now then
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
-local function rate_at(i)
-  return {
-    field = ARGV[i] .. ' ' .. ARGV[i + 1],  -- another limit is another bucket
-    limit = tonumber(ARGV[i + 1]),
-    period = tonumber(ARGV[i + 2]),
-    cost = tonumber(ARGV[i + 3]),
-  }
+local at, key_at = 3, 1
+local function word() at = at + 1; return ARGV[at - 1] end
+local function number() return tonumber(word()) end
+local function key() key_at = key_at + 1; return KEYS[key_at - 1] end
+
+local function whole(n) return string.format('%.0f', n) end
+
+local function keep(name, milliseconds)
+  if redis.call('PTTL', name) < milliseconds then redis.call('PEXPIRE', name, milliseconds) end
 end
 
-local function level_of(rate)
-  local stored = redis.call('HGET', KEYS[1], rate.field)
-  if not stored then return 0 end
-  local level, at = string.match(stored, '^(%d+) (%d+)$')
-  return math.max(0, tonumber(level) - math.max(0, now - tonumber(at)) * rate.limit)
+local function read_rate()
+  local name, limit, period, cost = word(), word(), number(), number()
+  local field = name .. ' ' .. limit  -- another limit is another bucket
+  return { field = field, limit = tonumber(limit), period = period, cost = cost }
+end
+
+local function read_level(levels, rate)
+  rate.level = 0
+  local stored = redis.call('HGET', levels, rate.field)
+  if stored then
+    local level, since = string.match(stored, '^(%d+) (%d+)$')
+    rate.level = math.max(0, tonumber(level) - math.max(0, now - tonumber(since)) * rate.limit)
+  end
 end
 
 local function reset_of(rate)
   return rate.limit > 0 and math.ceil(rate.level / rate.limit) or 0
 end
 
-local function keep(key, milliseconds)
-  if redis.call('PTTL', key) < milliseconds then redis.call('PEXPIRE', key, milliseconds) end
+local function store(levels, rate)
+  redis.call('HSET', levels, rate.field, whole(rate.level) .. ' ' .. whole(now))
+  keep(levels, reset_of(rate) + 1000)
 end
 
-local function store(rate)
-  redis.call('HSET', KEYS[1], rate.field, string.format('%.0f %.0f', rate.level, now))
-  keep(KEYS[1], reset_of(rate) + 1000)
+local function free(account, usd, tokens)
+  redis.call('HINCRBY', account, 'held_usd', whole(0 - tonumber(usd)))
+  redis.call('HINCRBY', account, 'held_tokens', whole(0 - tonumber(tokens)))
 end
 
-local function answer(refused, wait, rates)
-  local reply = { now, refused, wait == NEVER and -1 or wait }
-  for _, rate in ipairs(rates) do
-    local remaining = math.floor((rate.limit * rate.period - rate.level) / rate.period)
-    reply[#reply + 1] = math.max(0, remaining)
-    reply[#reply + 1] = reset_of(rate)
+local function forget_ended(leases, account)
+  redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+  if not account then return end
+  local ended = redis.call('ZRANGEBYSCORE', account.holds, '-inf', now)
+  for _, member in ipairs(ended) do
+    free(account.name, string.match(member, ' (%d+) (%d+)$'))
+    redis.call('ZREM', account.holds, member)
+  end
+end
+
+local function read_balance(account)
+  local kept = redis.call('HMGET', account.name, 'usd', 'tokens', 'held_usd', 'held_tokens')
+  for i, amount in ipairs({ account.usd, account.tokens }) do
+    amount.spent, amount.held = tonumber(kept[i]), tonumber(kept[i + 2]) or 0
+  end
+  return account.usd.spent ~= nil
+end
+
+local function read_subject()
+  local subject = { levels = key(), leases = key(), slots = number(), rates = {} }
+  for i = 1, number() do subject.rates[i] = read_rate() end
+  if number() == 1 then
+    subject.account = {
+      name = key(), holds = key(), keep = number(),
+      usd = { refusal = USD, limit = number() }, tokens = { refusal = TOKENS, limit = number() },
+    }
+    subject.account.usd.cost, subject.account.tokens.cost = number(), number()
+  end
+  return subject
+end
+
+local function answer(subjects, refused, what, wait)
+  local reply = { now, refused, what, wait == NEVER and -1 or wait }
+  for _, subject in ipairs(subjects) do
+    for _, rate in ipairs(subject.rates) do
+      local remaining = math.floor((rate.limit * rate.period - rate.level) / rate.period)
+      reply[#reply + 1] = math.max(0, remaining)
+      reply[#reply + 1] = reset_of(rate)
+    end
+  end
+  for _, subject in ipairs(subjects) do
+    if subject.account then
+      local usd, tokens = subject.account.usd, subject.account.tokens
+      for _, amount in ipairs({ usd.spent or -1, tokens.spent or -1, usd.held, tokens.held }) do
+        reply[#reply + 1] = amount
+      end
+    end
   end
   return reply
 end
 
-local function admit(lease, lifetime, slots)
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-  local rates = {}
-  for i = 6, #ARGV, 4 do
-    local rate = rate_at(i)
-    rate.level = level_of(rate)
-    rates[#rates + 1] = rate
-  end
-  if redis.call('ZSCORE', KEYS[2], lease) then return answer(0, 0, rates) end
-
-  -- 0: nothing refuses; i: the i-th rate does; -1: there is no free slot
-  local refused, longest = 0, 0
-  for i, rate in ipairs(rates) do
+-- Calls `refuse(what, wait)` for all that refuses. The i-th rate is i.
+local function ask(subject, refuse)
+  for i, rate in ipairs(subject.rates) do
     local over = rate.level + rate.cost * rate.period - rate.limit * rate.period
-    local wait = NEVER
-    if rate.limit > 0 and rate.limit >= rate.cost then wait = math.ceil(over / rate.limit) end
-    if over > 0 and wait > longest then refused, longest = i, wait end
+    local fits = rate.limit > 0 and rate.limit >= rate.cost
+    if over > 0 then refuse(i, fits and math.ceil(over / rate.limit) or NEVER) end
   end
-  if slots >= 0 and redis.call('ZCARD', KEYS[2]) >= slots then
-    local wait = slots > 0 and CONCURRENT_WAIT or NEVER
-    if wait > longest then refused, longest = -1, wait end
+  if subject.slots >= 0 and redis.call('ZCARD', subject.leases) >= subject.slots then
+    refuse(SLOTS, subject.slots > 0 and CONCURRENT_WAIT or NEVER)
   end
-  if refused ~= 0 then return answer(refused, longest, rates) end
+  if not subject.account then return end
+  for _, amount in ipairs({ subject.account.usd, subject.account.tokens }) do
+    local after = amount.spent + amount.cost
+    if amount.limit >= 0 and amount.cost > 0 and after + amount.held > amount.limit then
+      refuse(amount.refusal, after <= amount.limit and CONCURRENT_WAIT or NEVER)
+    end
+  end
+end
 
-  for _, rate in ipairs(rates) do
+local function take(subject, lease, lifetime)
+  for _, rate in ipairs(subject.rates) do
     rate.level = rate.level + rate.cost * rate.period
-    store(rate)
+    store(subject.levels, rate)
   end
-  if lifetime > 0 then
-    redis.call('ZADD', KEYS[2], now + lifetime, lease)
-    keep(KEYS[2], lifetime + 1000)
-  end
-  return answer(0, 0, rates)
+  if lifetime <= 0 then return end
+  redis.call('ZADD', subject.leases, now + lifetime, lease)
+  keep(subject.leases, lifetime + 1000)
+  local account = subject.account
+  if not account then return end
+  local usd, tokens = account.usd, account.tokens
+  local member = lease .. ' ' .. whole(usd.cost) .. ' ' .. whole(tokens.cost)
+  redis.call('ZADD', account.holds, now + lifetime, member)
+  redis.call('HINCRBY', account.name, 'held_usd', whole(usd.cost))
+  redis.call('HINCRBY', account.name, 'held_tokens', whole(tokens.cost))
+  usd.held, tokens.held = usd.held + usd.cost, tokens.held + tokens.cost
+  keep(account.name, account.keep)
+  keep(account.holds, account.keep)
 end
 
-local function settle(lease, used)
-  if redis.call('ZREM', KEYS[2], lease) == 0 then return 0 end
-  if ARGV[5] then
-    local rate = rate_at(5)
-    local owed = (used - rate.cost) * rate.period
-    local undrained = math.max(0, tonumber(ARGV[9]) - now) * rate.limit
-    rate.level = math.max(0, level_of(rate) + math.max(owed, -undrained))
-    store(rate)
+local function admit()
+  local lease, lifetime, subjects, open = word(), number(), {}, true
+  for i = 1, number() do
+    local subject = read_subject()
+    forget_ended(subject.leases, subject.account)
+    for _, rate in ipairs(subject.rates) do read_level(subject.levels, rate) end
+    if subject.account then open = read_balance(subject.account) and open end
+    subjects[i] = subject
   end
+  if not open then return answer(subjects, 0, UNKNOWN, 0) end
+  if redis.call('ZSCORE', subjects[1].leases, lease) then return answer(subjects, 0, 0, 0) end
+
+  local refused, what, longest = 0, 0, 0
+  for i, subject in ipairs(subjects) do
+    ask(subject, function(limit, wait)
+      if wait > longest then refused, what, longest = i, limit, wait end
+    end)
+  end
+  if refused ~= 0 then return answer(subjects, refused, what, longest) end
+  for _, subject in ipairs(subjects) do take(subject, lease, lifetime) end
+  return answer(subjects, 0, 0, 0)
+end
+
+local function settle()
+  local lease, used_usd, used_tokens = word(), word(), word()
+  local reply = { 0 }
+  for i = 1, number() do
+    local levels, leases = key(), key()
+    local there = redis.call('ZREM', leases, lease)
+    if i == 1 then reply[1] = there end
+    if number() == 1 then
+      local rate, drained_at = read_rate(), number()
+      if there == 1 then
+        read_level(levels, rate)
+        local owed = (tonumber(used_tokens) - rate.cost) * rate.period
+        local undrained = math.max(0, drained_at - now) * rate.limit
+        rate.level = math.max(0, rate.level + math.max(owed, -undrained))
+        store(levels, rate)
+      end
+    end
+    if number() == 1 then
+      local account, holds, kept, usd, tokens = key(), key(), number(), word(), word()
+      local held = redis.call('ZREM', holds, lease .. ' ' .. usd .. ' ' .. tokens) == 1
+      if held then free(account, usd, tokens) end
+      if held and redis.call('HEXISTS', account, 'usd') == 1 then
+        reply[#reply + 1] = redis.call('HINCRBY', account, 'usd', used_usd)
+        reply[#reply + 1] = redis.call('HINCRBY', account, 'tokens', used_tokens)
+        keep(account, kept)
+      else
+        reply[#reply + 1] = -1
+        reply[#reply + 1] = -1
+      end
+    end
+  end
+  return reply
+end
+
+local function raise()
+  local account, kept = key(), number()
+  for _, field in ipairs({ 'usd', 'tokens' }) do
+    local spent = word()
+    local known = redis.call('HGET', account, field)
+    if not known or tonumber(known) < tonumber(spent) then
+      redis.call('HSET', account, field, spent)
+    end
+  end
+  keep(account, kept)
   return 1
 end
 
-local function renew(lifetime)
-  for i = 4, #ARGV do redis.call('ZADD', KEYS[2], 'XX', now + lifetime, ARGV[i]) end
-  if redis.call('EXISTS', KEYS[2]) == 1 then keep(KEYS[2], lifetime + 1000) end
+local function renew()
+  local members, lifetime = key(), number()
+  for i = at, #ARGV do redis.call('ZADD', members, 'XX', now + lifetime, ARGV[i]) end
+  if redis.call('EXISTS', members) == 1 then keep(members, lifetime + 1000) end
   return 1
 end
 
-local command = ARGV[2]
-if command == 'admit' then
-  return admit(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]))
-elseif command == 'settle' then
-  return settle(ARGV[3], tonumber(ARGV[4]))
-end
-return renew(tonumber(ARGV[3]))
+local commands = { admit = admit, settle = settle, raise = raise, renew = renew }
+return commands[ARGV[2]]()

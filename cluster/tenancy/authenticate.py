@@ -28,10 +28,12 @@ from cluster.store.outage import Outage
 from cluster.store.redis import KEYS_CHANNEL
 from cluster.store.schema import ApiKey, Organization, Plan, now
 from cluster.store.sql import Database
+from cluster.tenancy.allowed_models import allowed_models
+from cluster.tenancy.budget import Budget
 from cluster.tenancy.keys import bearer_secret, key_hash
 from cluster.tenancy.last_used import LastUsed
 from cluster.tenancy.plans import limits_of
-from cluster.tenancy.principal import Principal, Scope
+from cluster.tenancy.principal import Limits, Principal, Scope
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -193,6 +195,10 @@ class Authenticator:
             limits=limits_of(plan),
             cache_salt=organization.cache_salt,
             expires_at=key.expires_at,
+            budget=Budget.from_json(organization.budget),
+            key_limits=Limits(**(key.limits or {})),
+            key_budget=Budget.from_json(key.budget),
+            models=allowed_models(key.models),
         )
 
     def _keep_fresh(self, entry: Entry, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Plans: what an organization is allowed."""
+"""Plans and budgets: what an organization is allowed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.errors import InvalidRequest, NotFound
 from cluster.store.schema import ApiKey, Organization, Plan
 from cluster.store.sql import Database, insert_missing, take_turns
+from cluster.tenancy.budget import Budget, Terms, new_budget
 from cluster.tenancy.keys import announce
-from cluster.tenancy.principal import Limits
-
-LARGEST = 100_000_000
-"""Of any limit: admission's arithmetic is exact up to there."""
+from cluster.tenancy.principal import Limits, check_limits
 
 
 class Plans:
@@ -68,6 +66,26 @@ class Plans:
             hashes = await _hashes(session, Organization.id == organization_id)
         await announce(self._redis, hashes)
 
+    async def budget(self, organization_id: str) -> Budget | None:
+        """What all keys of an organization may spend together. Raises NotFound."""
+        async with self._database.begin() as session:
+            return Budget.from_json((await _organization(session, organization_id)).budget)
+
+    async def set_budget(self, organization_id: str, terms: Terms | None) -> Budget | None:
+        """Set it, on every router within a second; None lifts it.
+
+        Raises InvalidRequest and NotFound.
+        """
+        async with self._database.begin() as session:
+            await take_turns(session, organization_id)
+            organization = await _organization(session, organization_id)
+            before = Budget.from_json(organization.budget)
+            budget = None if terms is None else new_budget(terms, before)
+            organization.budget = None if budget is None else budget.to_json()
+            hashes = await _hashes(session, Organization.id == organization_id)
+        await announce(self._redis, hashes)
+        return budget
+
 
 def limits_of(plan: Plan) -> Limits:
     return Limits(
@@ -90,13 +108,8 @@ async def _plan(session: AsyncSession, organization: Organization) -> Plan:
 
 
 async def _write(session: AsyncSession, key: str, limits: Limits) -> None:
+    check_limits(limits)
     values = asdict(limits)
-    for name, value in values.items():
-        if value is not None and not 0 <= value <= LARGEST:
-            raise InvalidRequest(
-                f"{name} is {value}; allowed are 0 to {LARGEST}, or null for no limit.",
-                param=name,
-            )
     await insert_missing(session, Plan, [{"key": key, **values}])
     await session.execute(update(Plan).where(Plan.key == key).values(values))
 

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from cluster.errors import RateLimited, Unavailable
 from cluster.settings import RedisFault
 from cluster.store.redis import connect, limits_key
-from cluster.tenancy.admission import UNLIMITED, Admission, LimitReached
+from cluster.store.sql import Database
+from cluster.tenancy.admission import Admission
+from cluster.tenancy.lease import UNLIMITED, LimitReached
 from cluster.tenancy.principal import Limits, Principal
 
 
@@ -20,21 +23,25 @@ def principal(organization: str = "org-a", **limits: int) -> Principal:
     return Principal(organization, "a", "proj-a", "key-a", frozenset(), Limits(**limits), "salt")
 
 
+NOWHERE = Database("sqlite+aiosqlite:////nowhere/at/all.db")
+"""Without budgets it is not asked."""
+
+
 @pytest.fixture
 async def admission(redis):
-    return Admission(redis)
+    return Admission(redis, NOWHERE)
 
 
 @pytest.fixture
 async def frail(redis_server):
     """An admission whose Redis the test may kill."""
     redis = connect(redis_server.url)
-    yield Admission(redis, timeout=0.5)
+    yield Admission(redis, NOWHERE, timeout=0.5)
     await redis.aclose()
 
 
 async def test_without_limits_redis_is_not_asked() -> None:
-    admission = Admission(connect("unix:///nowhere"), RedisFault.REFUSE)
+    admission = Admission(connect("unix:///nowhere"), NOWHERE, RedisFault.REFUSE)
     lease = await admission.admit(principal(), "req", 10_000)
     assert lease is UNLIMITED
     assert (lease.requests, lease.tokens) == (None, None)
@@ -61,7 +68,7 @@ async def test_a_refusal_says_which_limit_and_when(admission) -> None:
     assert (error.status, error.limit, error.details) == (
         429,
         "tokens_per_minute",
-        {"limit": "tokens_per_minute"},
+        {"limit": "tokens_per_minute", "of": "organization"},
     )
     assert error.retry_after == pytest.approx(0.6, abs=0.1)
     assert error.requests.remaining == 59  # nothing was taken
@@ -86,6 +93,20 @@ async def test_a_lower_limit_does_not_lock_out(admission) -> None:
     assert raised.value.retry_after <= 60
 
 
+async def test_a_keys_own_limits_hold_beside_the_organizations(admission) -> None:
+    who = principal(requests_per_day=10, tokens_per_minute=1000)
+    tight = replace(who, key_limits=Limits(requests_per_day=2, tokens_per_minute=5000))
+    lease = await admission.admit(tight, "one", 100)
+    assert (lease.requests.limit, lease.requests.remaining) == (2, 1)
+    assert (lease.tokens.limit, lease.tokens.remaining) == (1000, 900)
+    await admission.admit(tight, "two", 100)
+    with pytest.raises(LimitReached, match="This key's limit of 2 requests per day") as raised:
+        await admission.admit(tight, "three", 100)
+    assert raised.value.details == {"limit": "requests_per_day", "of": "key"}
+    other = replace(who, key_id="key-b", key_limits=Limits(requests_per_day=20))
+    assert (await admission.admit(other, "four", 100)).requests.remaining == 7  # of all keys
+
+
 async def test_settling_happens_once(admission) -> None:
     who = principal(tokens_per_minute=10_000, max_concurrent=1)
     lease = await admission.admit(who, "req", 8000)
@@ -106,7 +127,7 @@ async def test_equal_request_ids_are_requests_of_their_own(admission) -> None:
 
 async def test_a_killed_routers_leases_leave_and_a_live_ones_stay(redis) -> None:
     who = principal(max_concurrent=2)
-    killed, alive = Admission(redis, lease_seconds=0.3), Admission(redis, lease_seconds=0.3)
+    killed, alive = (Admission(redis, NOWHERE, lease_seconds=0.3) for _ in range(2))
     renewing = asyncio.create_task(alive.run())
     await killed.admit(who, "req", 1)
     await alive.admit(who, "req", 1)
@@ -141,7 +162,9 @@ async def test_redis_gone_may_mean_refusal(redis_server) -> None:
     redis = connect(redis_server.url)
     redis_server.stop()
     with pytest.raises(Unavailable) as raised:
-        await Admission(redis, RedisFault.REFUSE).admit(principal(max_concurrent=1), "req", 1)
+        await Admission(redis, NOWHERE, RedisFault.REFUSE).admit(
+            principal(max_concurrent=1), "req", 1
+        )
     assert raised.value.retry_after == 2.0
     await redis.aclose()
 

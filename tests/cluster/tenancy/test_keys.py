@@ -16,8 +16,8 @@ from cluster.store.sql import Database
 from cluster.tenancy.keys import FORMAT, Keys, key_hash
 from cluster.tenancy.last_used import LastUsed
 from cluster.tenancy.organizations import NewOrganization, Organizations
-from cluster.tenancy.plans import LARGEST, Plans
-from cluster.tenancy.principal import Limits, Scope
+from cluster.tenancy.plans import Plans
+from cluster.tenancy.principal import LARGEST, Limits, Scope
 
 
 @pytest.fixture
