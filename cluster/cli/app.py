@@ -16,12 +16,14 @@ import typer
 from cluster.cli import (
     adapters,
     aliases,
+    budget,
     chat,
     down,
     files,
     keys,
     limits,
     models,
+    prices,
     status,
     train,
     up,
@@ -49,6 +51,8 @@ app.add_typer(aliases.app, name="aliases")
 app.add_typer(virtual_models.app, name="virtual-models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
+app.add_typer(budget.app, name="budget")
+app.add_typer(prices.app, name="prices")
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.price_book import PriceBook
+from cluster.catalog.prices import Prices
 from cluster.catalog.route import Route
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.errors import Internal, InvalidRequest, LorikeetError, MethodNotAllowed, NotFound
@@ -41,12 +43,14 @@ from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
     aliases,
+    budget,
     errors,
     files,
     fine_tuning,
     keys,
     limits,
     models,
+    prices,
     usage,
     virtual_models,
 )
@@ -91,6 +95,7 @@ def pipelines(
     catalog: Catalog,
     pool: ReplicaPool,
     admission: Admission,
+    book: PriceBook,
     meter: Meter,
 ) -> dict[str, Pipeline]:
     """The steps of each inference endpoint, in order."""
@@ -99,7 +104,7 @@ def pipelines(
     fields = Fields(pool)
     enter, who, read = Enter(), Authenticate(authenticator), Read(settings.body_max_bytes)
     name, resolve = Name(), Resolve(catalog, fields)
-    admit, settle = Admit(admission), Settle(admission, meter)
+    admit, settle = Admit(admission, book), Settle(admission, book, meter)
     dispatch, stream = Dispatch({Route: Engines(pool, Upstreams(), settings)}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
@@ -159,7 +164,9 @@ class Ingress:
             ray.get_runtime_context().get_node_id(),
             settings.replica_wait,
         )
-        admission = Admission(platform.redis, settings.redis_fault)
+        admission = Admission(platform.redis, platform.database, settings.redis_fault)
+        book = PriceBook(platform.database)
+        await book.refresh()
         meter = Meter(platform.redis, settings.home)
         app.state.lorikeet = Services(
             platform=platform,
@@ -172,9 +179,10 @@ class Ingress:
             jobs=Jobs(platform.database, settings),
             keys=Keys(platform.database, platform.redis),
             plans=Plans(platform.database, platform.redis),
+            prices=Prices(platform.database, platform.redis),
             serve=ServeView(),
         )
-        self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, meter)
+        self._pipelines |= pipelines(platform, authenticator, catalog, pool, admission, book, meter)
         tasks = [
             asyncio.create_task(work)
             for work in (
@@ -182,6 +190,7 @@ class Ingress:
                 admission.run(),
                 pool.watch(),
                 _follow(catalog, platform.redis),
+                _follow(book, platform.redis),
                 meter.run(),
             )
         ]
@@ -198,11 +207,11 @@ class Ingress:
             await platform.redis.aclose()
 
 
-async def _follow(catalog: Catalog, redis: Redis) -> None:
+async def _follow(known: Catalog | PriceBook, redis: Redis) -> None:
     changes = asyncio.Event()
     listener = asyncio.create_task(listen(redis, CATALOG_CHANNEL, changes))
     try:
-        await catalog.watch(changes)
+        await known.watch(changes)
     finally:
         listener.cancel()
 
@@ -222,6 +231,8 @@ def management(lifespan: Any) -> FastAPI:
         virtual_models,
         keys,
         limits,
+        budget,
+        prices,
         usage,
         files,
         fine_tuning,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cluster.errors import Internal, LorikeetError, TimedOut
-from cluster.tenancy.admission import LimitReached
+from cluster.tenancy.lease import LimitReached
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import ClientGone, Exchange, Usage
 from deployments.router.quotas import quota_headers

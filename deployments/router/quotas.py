@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from cluster.tenancy.admission import Quota
+from cluster.tenancy.lease import Quota
 
 
 def quota_headers(requests: Quota | None, tokens: Quota | None) -> list[tuple[bytes, bytes]]:

@@ -22,6 +22,7 @@ class Resolve:
     async def __call__(self, exchange: Exchange) -> None:
         who = exchange.principal
         assert who is not None, "authenticate comes before resolve"
+        who.require_model(exchange.model)
         caller = Caller(exchange.id, who.key_id, exchange.user, who.project_id)
         plan = await self._catalog.find(who.organization_id, exchange.model, caller)
         exchange.plan = plan = _answering(exchange, plan)

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.prices import Prices
 from cluster.catalog.virtual_models import VirtualModels
 from cluster.files.files import Files
 from cluster.jobs.jobs import Jobs
@@ -33,6 +34,7 @@ class Services:
     jobs: Jobs
     keys: Keys
     plans: Plans
+    prices: Prices
     serve: ServeView
 
 

@@ -269,6 +269,83 @@ def test_wrong_limits_are_not_sent(endpoint: Endpoint, run: Run, words: list[str
     assert endpoint.asked == []
 
 
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (["--model", "budgie", "--model", "ft:*"], {"models": ["budgie", "ft:*"]}),
+        (["--requests-per-minute=5", "--budget-usd", "12.50"],
+         {"limits": {"requests_per_minute": 5},
+          "budget": {"period": "month", "usd": "12.50", "tokens": None}}),
+        (["--all-models", "--no-budget", "--never-expires"],
+         {"models": None, "budget": None, "expires_at": None}),
+        (["--unlimited", "--max-concurrent=2"],
+         {"limits": {**dict.fromkeys(LIMITED), "max_concurrent": 2}}),
+        (["--name", "b", "--budget-tokens=9", "--budget-per=day"],
+         {"name": "b", "budget": {"period": "day", "usd": None, "tokens": 9}}),
+    ],
+)  # fmt: skip
+def test_a_key_is_changed(
+    endpoint: Endpoint, run: Run, words: list[str], sent: dict[str, object]
+) -> None:
+    endpoint.answers["POST /v1/organization/keys/key-1"] = (200, KEY)
+    assert run("keys", "change", "key-1", *words).out == "Changed key-1.\n"
+    assert endpoint.asked[0].json() == sent
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--model=a", "--all-models"], ["--budget-per=day"], ["--budget-usd=much"],
+     ["--budget-usd=-1"]],
+)  # fmt: skip
+def test_a_wrong_change_is_not_sent(endpoint: Endpoint, run: Run, words: list[str]) -> None:
+    assert run("keys", "change", "key-1", *words).code == 2
+    assert endpoint.asked == []
+
+
+def test_a_key_is_shown_with_what_it_spent(endpoint: Endpoint, run: Run) -> None:
+    budget = {"period": "day", "usd": "2", "spent_usd": "0.5", "resets_at": 86400}
+    limits = {**dict.fromkeys(LIMITED), "max_concurrent": 4}
+    endpoint.answers["GET /v1/organization/keys/key-1"] = (
+        200, {**KEY, "limits": limits, "budget": budget},
+    )  # fmt: skip
+    rows = dict(
+        line.split(maxsplit=1) for line in run("keys", "show", "key-1").out.splitlines()[1:]
+    )
+    assert (rows["budget_usd"], rows["spent_usd"], rows["max_concurrent"]) == ("2", "0.5", "4")
+    assert rows["budget_resets_at"].startswith("1970-01-0")
+
+
+def test_the_organizations_budget(endpoint: Endpoint, run: Run) -> None:
+    path = "/v1/organization/budget"
+    endpoint.answers[f"GET {path}"] = (200, {"budget": None})
+    assert run("budget", "show").out == "There is no budget.\n"
+    kept = {"period": "month", "usd": "5", "spent_usd": "1", "resets_at": None}
+    endpoint.answers[f"POST {path}"] = (200, {"budget": kept})
+    assert "spent_usd" in run("budget", "set", "--usd", "5").out
+    assert run("budget", "lift").code == 0
+    sent = {"period": "month", "usd": "5", "tokens": None}
+    assert [asked.json() for asked in endpoint.asked[1:]] == [{"budget": sent}, {"budget": None}]
+    assert run("budget", "set").code == 2
+
+
+def test_prices(endpoint: Endpoint, run: Run) -> None:
+    path = "/v1/organization/prices"
+    price = {"id": "price-1", "model": "budgie", "input": "0.1", "cached_input": "0.1",
+             "output": "0.2", "valid_from": 0}  # fmt: skip
+    endpoint.answers[f"POST {path}"] = (201, price)
+    endpoint.answers[f"GET {path}"] = (200, {"data": [price]})
+    endpoint.answers[f"DELETE {path}/price-1"] = (200, {"id": "price-1"})
+    words = ["--input", "0.1", "--output", "0.2", "--valid-from", "2700-01-01"]
+    assert run("prices", "set", "budgie", *words).out.startswith("budgie: 0.1 in")
+    assert endpoint.asked[0].json() == {
+        "model": "budgie", "input": "0.1", "output": "0.2",
+        "valid_from": "2700-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    assert "budgie" in run("prices", "list").out
+    assert run("prices", "remove", "price-1").out == "Removed price-1.\n"
+    assert run("prices", "set", "budgie", "--input", "free").code == 2
+
+
 def test_expiry_is_understood() -> None:
     assert expiry("2030-01-02") == datetime(2030, 1, 2, tzinfo=UTC)
     assert expiry("2030-01-02T03:00:00+01:00") == datetime(2030, 1, 2, 2, tzinfo=UTC)

@@ -15,6 +15,7 @@ from starlette.types import Receive
 
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.catalog import Catalog
+from cluster.catalog.price_book import PriceBook
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.settings import Settings
 from cluster.store.artifacts import Artifacts
@@ -84,6 +85,7 @@ class Rig:
     catalog: Catalog
     platform: Platform
     meter: Recorded
+    book: PriceBook
     folder: Path
     pipelines: dict[str, Pipeline]
     engines: list[FakeEngine] = field(default_factory=list)
@@ -169,8 +171,9 @@ async def rig(
     catalog = Catalog(database)
     await catalog.refresh()
     pool = ReplicaPool(platform.directory, redis, "here", chosen.replica_wait)
-    meter = Recorded()
-    steps = pipelines(platform, authenticator, catalog, pool, Admission(redis), meter)  # type: ignore[arg-type]
+    meter, book = Recorded(), PriceBook(database)
+    admission = Admission(redis, database)
+    steps = pipelines(platform, authenticator, catalog, pool, admission, book, meter)  # type: ignore[arg-type]
     made = Rig(
         settings=chosen,
         tenant=tenant,
@@ -180,6 +183,7 @@ async def rig(
         catalog=catalog,
         platform=platform,
         meter=meter,
+        book=book,
         folder=tmp_path,
         pipelines=steps,
     )

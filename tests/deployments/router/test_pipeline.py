@@ -313,7 +313,7 @@ async def test_a_caller_who_leaves_stops_the_generation(rig: Rig, stream: bool) 
 
 async def test_leaving_before_the_counts_settles_an_estimate(rig: Rig) -> None:
     plans = Plans(rig.platform.database, rig.platform.redis)
-    await plans.change(rig.tenant.organization_id, {"tokens_per_minute": 1000})
+    await plans.change(rig.tenant.organization_id, {"tokens_per_minute": 2000})
     (await rig.add_engine()).behaviour = Behaviour(tokens=50, pace=0.01)
     long = {**CHAT, "messages": [{"role": "user", "content": "x" * 1500}], "max_tokens": 10}
     left = await rig.post({**long, "stream": True}, leave_after=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.tenancy.admission import Quota
+from cluster.tenancy.lease import Quota
 from deployments.router.quotas import quota_headers
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import PlainValidator
 
-from cluster.tenancy.plans import LARGEST
-from cluster.tenancy.principal import Limits, Principal, Scope
+from cluster.tenancy.principal import LARGEST, Limits, Principal, Scope
 from deployments.router.dialects.openai.body import Body
 from deployments.router.services import Services, principal, services
 

@@ -29,9 +29,9 @@ def _render(listing: Listing) -> dict[str, Any]:
 async def list_models(
     who: Annotated[Principal, Depends(principal)], at: Annotated[Services, Depends(services)]
 ) -> dict[str, Any]:
-    """Every name that can answer: base models, your adapters, aliases and virtual models."""
+    """Every name that can answer this key: base models, your adapters, aliases, virtual models."""
     lines = at.catalog.listings(who.organization_id, who.project_id)
-    return {"object": "list", "data": [_render(line) for line in lines]}
+    return {"object": "list", "data": [_render(line) for line in lines if who.may_use(line.id)]}
 
 
 @router.get("/v1/models/{model:path}")
@@ -41,6 +41,7 @@ async def retrieve_model(
     at: Annotated[Services, Depends(services)],
 ) -> dict[str, Any]:
     """One model. Its id may hold `/` and `:`."""
+    who.require_model(model)
     lines = {line.id: line for line in at.catalog.listings(who.organization_id, who.project_id)}
     if model not in lines:
         model = at.catalog.resolve(who.organization_id, model).candidates[0].name
