@@ -74,7 +74,7 @@ class Admission:
         subjects = subjects_of(principal, cost, at)
         organization = principal.organization_id
         lease_id = f"{request_id[:64]}/{secrets.token_hex(8)}"
-        held = _is_held(principal)
+        held = any(subject.is_held for subject in subjects)
         lifetime = self._lifetime if held else 0
         verdict, local = await self._ask(organization, lease_id, lifetime, subjects), False
         if verdict is None:
@@ -230,18 +230,6 @@ class Admission:
 
 def _now() -> int:
     return int(time.monotonic() * 1000)
-
-
-def _is_held(principal: Principal) -> bool:
-    """Whether there is anything to give back at the request's end."""
-    return (
-        principal.budget is not None
-        or principal.key_budget is not None
-        or any(
-            limits.tokens_per_minute is not None or limits.max_concurrent is not None
-            for limits in (principal.limits, principal.key_limits)
-        )
-    )
 
 
 def _accounts(

@@ -88,7 +88,7 @@ def holds(subjects: Sequence[Subject], verdict: Verdict) -> tuple[Hold, ...]:
         reserved = None
         for rate in subject.rates:
             meter = next(meters)
-            if rate.name == TPM:
+            if rate.settles:
                 reserved = Reservation(rate, verdict.now + meter.reset)
         found.append(Hold(subject.name, reserved, subject.account))
     return tuple(found)

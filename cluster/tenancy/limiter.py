@@ -51,6 +51,39 @@ class Rate:
     limit: int
     period: int
     cost: int
+    settles: bool = False
+    """Whether the cost is a guess, in whose place the truth comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a budget has of one window, of which a request takes at most `cost`."""
+
+    name: str
+    usd: int | None
+    tokens: int | None
+    cost: Cost
+    window: Window = EVER
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One whose limits a request has to keep: its organization, or its key."""
+
+    name: str
+    slots: int | None = None
+    """Bounds the leases."""
+    rates: tuple[Rate, ...] = ()
+    account: Account | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is anything to give back at the request's end."""
+        return (
+            self.slots is not None
+            or self.account is not None
+            or any(rate.settles for rate in self.rates)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,19 @@ class SharedLimiter:
         return await self._script(keys, [now, *arguments])
 
 
-def _keys(organization: str, subject: str, account: Account | None) -> list[str]:
+def _keys(organization: str, subject: str, account: Account | None) -> Sequence[str]:
+    return _names(organization, subject, None if account is None else account.name)
+
+
+@lru_cache(maxsize=4096)
+def _names(organization: str, subject: str, account: str | None) -> Sequence[str]:
     own = limits_key(organization)
     if subject != organization:
         own = f"{own}:{subject}"
     if account is None:
-        return [own, f"{own}:leases"]
-    budget = f"{own}:budget:{account.name}"
-    return [own, f"{own}:leases", budget, f"{budget}:holds"]
+        return own, f"{own}:leases"
+    budget = f"{own}:budget:{account}"
+    return own, f"{own}:leases", budget, f"{budget}:holds"
 
 
 def _account(account: Account | None) -> Sequence[int]:

@@ -41,4 +41,4 @@ def _rates(limits: Limits, cost: Cost) -> Iterator[Rate]:
     if limits.requests_per_day is not None:
         yield Rate(RPD, limits.requests_per_day, DAY, 1)
     if limits.tokens_per_minute is not None:
-        yield Rate(TPM, limits.tokens_per_minute, MINUTE, cost.tokens)
+        yield Rate(TPM, limits.tokens_per_minute, MINUTE, cost.tokens, settles=True)
