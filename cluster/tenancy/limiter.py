@@ -87,28 +87,6 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What a budget has of one window, of which a request takes at most `cost`."""
-
-    name: str
-    usd: int | None
-    tokens: int | None
-    cost: Cost
-    window: Window = EVER
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One whose limits a request has to keep: its organization, or its key."""
-
-    name: str
-    slots: int | None = None
-    """Bounds the leases."""
-    rates: tuple[Rate, ...] = ()
-    account: Account | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Meter:
     """What is left of a rate, and the milliseconds until all of it is back."""
 

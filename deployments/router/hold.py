@@ -98,8 +98,8 @@ class Flow:
             del self.lines[ticket.kind]
         self.waiting -= 1
 
-    def first(self, fits: Callable[[Kind], bool]) -> Ticket | None:
-        heads = [line[0] for kind, line in self.lines.items() if fits(kind)]
+    def first(self, fits: Callable[[Ticket], bool]) -> Ticket | None:
+        heads = [line[0] for line in self.lines.values() if fits(line[0])]
         return min(heads, key=lambda ticket: ticket.number, default=None)
 
     def last(self) -> Ticket:
@@ -166,7 +166,7 @@ class Hold:
         if not self.waiting:  # then nobody came short of anything
             self._forget()
 
-    def next(self, fits: Callable[[Kind], bool]) -> Ticket | None:
+    def next(self, fits: Callable[[Ticket], bool]) -> Ticket | None:
         """The request whose turn it is, of those for which there is room; it waits no more."""
         for its in sorted(self._classes.values(), key=lambda one: one.account.had):
             for flow in sorted(its.flows.values(), key=lambda one: one.account.had):

@@ -36,10 +36,15 @@ class Occupancy:
         return self.mine + self.others
 
     @property
+    def places(self) -> int:
+        """How many requests this router may have in it. It has its share, however many the others
+        have there; without that, one that came late would wait for ever."""
+        return max(self._share, self.room - self.others)
+
+    @property
     def free(self) -> bool:
-        """Whether it takes one more. A router has its share, however many the others have in it;
-        without that, one that came late would wait for ever."""
-        return self.mine < max(self._share, self.room - self.others)
+        """Whether it takes one more."""
+        return self.mine < self.places
 
     def take(self) -> None:
         self.mine += 1

@@ -85,6 +85,12 @@ class ReplicaPool:
         seen = ((replica, self._occupancy(replica)) for replica in fitting)
         return [Seen(replica, occupancy.load) for replica, occupancy in seen if occupancy.free]
 
+    def places(self, model: str, kind: Kind) -> tuple[int, int]:
+        """How many there are for requests of this kind in all replicas, and how many are free."""
+        all_of_them = [self._occupancy(replica) for replica in self._fitting(model, kind)]
+        free = sum(max(0, one.places - one.mine) for one in all_of_them)
+        return sum(one.places for one in all_of_them), free
+
     def holds(self, model: str, kind: Kind) -> bool:
         """Whether there is a replica for requests of this kind, be it full."""
         return any(True for _ in self._fitting(model, kind))

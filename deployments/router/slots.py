@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cluster.catalog.replicas import Replica
 from cluster.errors import Overloaded, TimedOut, Unavailable
 from deployments.router.hold import Hold, Kind, Ticket
+from deployments.router.kept import Kept
 from deployments.router.pace import Pace
 from deployments.router.prefixes import Trail
 from deployments.router.replicas import ReplicaPool
@@ -89,6 +90,7 @@ class Slots:
         self._queues: dict[str, Queue] = {}
         self._numbers = itertools.count()
         self._usual = Usual()
+        self._kept: dict[str, Kept] = {}
         pool.on_news = self._look_again
 
     async def take(
@@ -110,11 +112,10 @@ class Slots:
                 if passed:
                     ruled_out = frozenset(r for r, until in passed.items() if until > now)
                 kind = need.engine_model, ruled_out
-                if ticket is None or ticket.kind != kind:
+                if (ticket is None or ticket.kind != kind) and self._may(need, kind):
                     replica = self._pool.find(need.model, kind, need.trail)
                     if replica is not None:
-                        self._pool.take(replica)
-                        return Place(self, need, replica, None)
+                        return self._place(need, replica, None)
                 held = self._pool.holds(need.model, kind)
                 if held:
                     absent_until = None
@@ -151,6 +152,7 @@ class Slots:
         if cost:
             self._usual.note(need.organization, cost)
         self._pool.give_back(replica)
+        self._kept[need.model].leave(need.organization, self._clock())
         queue = self._queues.get(need.model)
         if queue is not None:
             self._grant(need.model, queue)
@@ -203,18 +205,33 @@ class Slots:
         """Give what is free to those whose turn it is."""
         full: set[Kind] = set()
 
-        def fits(kind: Kind) -> bool:
-            if kind not in full and not self._pool.has_room(model, kind):
-                full.add(kind)
-            return kind not in full
+        def fits(ticket: Ticket) -> bool:
+            if ticket.kind not in full and not self._pool.has_room(model, ticket.kind):
+                full.add(ticket.kind)
+            return ticket.kind not in full and self._may(queue.waiters[ticket].need, ticket.kind)
 
         while (ticket := queue.hold.next(fits)) is not None:
             need, place = queue.waiters[ticket]
             replica = self._pool.find(model, ticket.kind, need.trail)
             assert replica is not None, "it fits"
-            self._pool.take(replica)
             queue.pace.turn(self._clock())
-            place.set_result(Place(self, need, replica, ticket))
+            place.set_result(self._place(need, replica, ticket))
+
+    def _may(self, need: Need, kind: Kind) -> bool:
+        """Whether what is free is not kept for others."""
+        kept = self._kept.get(need.model)
+        if kept is None or kept.alone:
+            return True
+        places, free = self._pool.places(need.model, kind)
+        return free > kept.from_(need.organization, places, self._clock())
+
+    def _place(self, need: Need, replica: Replica, ticket: Ticket | None) -> Place:
+        self._pool.take(replica)
+        kept = self._kept.get(need.model)
+        if kept is None:
+            kept = self._kept[need.model] = Kept()
+        kept.enter(need.organization)
+        return Place(self, need, replica, ticket)
 
     def _look_again(self) -> None:
         for model, queue in self._queues.items():

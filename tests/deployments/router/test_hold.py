@@ -23,7 +23,7 @@ def ticket(
     return Ticket(next(NUMBERS), organization, tier, kind, cost)
 
 
-def everything(kind: Kind) -> bool:
+def everything(ticket: Ticket) -> bool:
     return True
 
 
@@ -104,8 +104,8 @@ def test_a_request_for_which_there_is_no_room_holds_up_nobody() -> None:
     blocked, free = ticket(kind=other), ticket()
     hold.put(blocked)
     hold.put(free)
-    assert hold.next(lambda kind: kind == BASE) is free
-    assert hold.next(lambda kind: kind == BASE) is None
+    assert hold.next(lambda one: one.kind == BASE) is free
+    assert hold.next(lambda one: one.kind == BASE) is None
     assert hold.next(everything) is blocked
 
 
@@ -244,7 +244,7 @@ class Waiting(RuleBasedStateMachine):
 
     @rule(fits=st.sampled_from(["x", "y", "xy"]), truth=st.floats(0, 1000))
     def next(self, fits: str, truth: float) -> None:
-        gone = self.hold.next(lambda kind: kind[0] in fits)
+        gone = self.hold.next(lambda one: one.kind[0] in fits)
         able = [one for one in self.there if one.kind[0] in fits]
         assert (gone is None) == (not able)
         if gone is not None:

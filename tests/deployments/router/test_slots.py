@@ -14,11 +14,13 @@ from redis.asyncio import Redis
 from cluster.catalog.replicas import Replica, ReplicaDirectory
 from cluster.errors import Overloaded, TimedOut, Unavailable
 from deployments.router import slots as slots_module
+from deployments.router.kept import KEEP
 from deployments.router.replicas import ReplicaPool
 from deployments.router.slots import Need, Place, Slots
 from deployments.router.tier import Tier
 
 REPLICA = Replica("budgie", "r", "here", 1, "a", "/s", capacity=2)
+WIDE = replace(REPLICA, id="wide", capacity=4)
 SOON = 0.05
 
 
@@ -108,6 +110,36 @@ async def test_an_organization_does_not_wait_for_anothers_flood(room: Room) -> N
     assert sum(one.done() for one in flood) == 1
     for one in flood:
         one.cancel()
+
+
+async def test_a_place_is_kept_for_a_moment_for_who_has_just_left_it(room: Room) -> None:
+    room.has(WIDE)
+    own = await room.ask("b")
+    for _ in range(3):
+        await room.ask("flood")
+    flood = room.ask("flood")
+    await room.held(1)
+    own.leave(100)
+    late = room.ask("flood")
+    await room.held(2)
+    assert not flood.done()
+    own = await room.ask("b")
+    own.leave(100)
+    room.ahead += KEEP
+    room.has(WIDE)
+    await asyncio.wait({flood}, timeout=5)
+    assert flood.done(), "it is not kept for long"
+    late.cancel()
+
+
+async def test_no_place_is_kept_from_who_has_less_than_their_share(room: Room) -> None:
+    room.has(WIDE)
+    own = await room.ask("b")
+    for _ in range(3):
+        await room.ask("flood")
+    own.leave(100)
+    async with asyncio.timeout(5):
+        await room.ask("a")
 
 
 async def test_who_leaves_while_they_wait_takes_no_place(room: Room) -> None:
