@@ -18,7 +18,12 @@ from deployments.router.services import Services, reader, services
 router = APIRouter(prefix="/v1/organization/usage", tags=["usage"])
 
 ENDPOINTS = {
-    "completions": ("/v1/chat/completions", "/v1/completions", "/v1/responses"),
+    "completions": (
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+    ),
     "embeddings": ("/v1/embeddings",),
     "moderations": ("/v1/moderations",),
     "rerankings": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
