@@ -45,11 +45,9 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.usage.meter import Meter
 from deployments.platform import Platform, open_platform
-from deployments.router import embed, health, moderate, rerank, score
-from deployments.router.admit import Admit
-from deployments.router.ask import Asking, ParseQuestion, ask_deployment
-from deployments.router.authenticate import Authenticate
-from deployments.router.deadline import Deadline
+from deployments.router import health
+from deployments.router.asked import embed, moderate, rerank, score
+from deployments.router.asked.ask import Asking, ParseQuestion, ask_deployment
 from deployments.router.dialects.anthropic.parse import ParseMessages
 from deployments.router.dialects.openai import (
     adapters,
@@ -73,28 +71,31 @@ from deployments.router.dialects.openai.keep_chat import KeepChat
 from deployments.router.dialects.openai.parse import ParseInference
 from deployments.router.dialects.openai.parse_responses import ParseResponses
 from deployments.router.dialects.openai.tokens import ParseTokens
-from deployments.router.dispatch import Dispatch
-from deployments.router.engines import Engines
-from deployments.router.enter import Enter
+from deployments.router.engines.handle_transport import HandleTransport
+from deployments.router.engines.replicas import ReplicaPool
+from deployments.router.engines.sender import Engines
+from deployments.router.engines.socket_transport import SocketTransport
+from deployments.router.engines.transport import Transport
 from deployments.router.exchange import Exchange
 from deployments.router.gate import Gate
-from deployments.router.handle_transport import HandleTransport
-from deployments.router.name import Name
 from deployments.router.openapi import describe
 from deployments.router.pipeline import Pipeline, Step
-from deployments.router.providers import Providers
-from deployments.router.read import Read
-from deployments.router.replicas import ReplicaPool
-from deployments.router.resolve import Resolve
+from deployments.router.remote.providers import Providers
 from deployments.router.serve_view import ServeView
 from deployments.router.services import Services
-from deployments.router.settle import Settle
-from deployments.router.shadow import Shadow
-from deployments.router.slots import Slots
-from deployments.router.socket_transport import SocketTransport
-from deployments.router.stream import Stream
-from deployments.router.transport import Transport
-from deployments.router.urgency import Urgency
+from deployments.router.steps.admit import Admit
+from deployments.router.steps.authenticate import Authenticate
+from deployments.router.steps.deadline import Deadline
+from deployments.router.steps.dispatch import Dispatch
+from deployments.router.steps.enter import Enter
+from deployments.router.steps.name import Name
+from deployments.router.steps.read import Read
+from deployments.router.steps.resolve import Resolve
+from deployments.router.steps.settle import Settle
+from deployments.router.steps.shadow import Shadow
+from deployments.router.steps.stream import Stream
+from deployments.router.steps.urgency import Urgency
+from deployments.router.waiting.slots import Slots
 from deployments.scale import Scale, Strict
 
 

@@ -18,11 +18,11 @@ from cluster.catalog.route import Destination, Plan
 from cluster.tenancy.lease import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
-from deployments.router.tier import Tier
+from deployments.router.waiting.tier import Tier
 
 if TYPE_CHECKING:
     from deployments.router.answer import Answer
-    from deployments.router.ask import Question
+    from deployments.router.asked.ask import Question
     from deployments.router.record import Record
 
 

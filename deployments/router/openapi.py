@@ -15,12 +15,12 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from cluster.catalog.base_models import ModelKind
-from deployments.router.embed import EmbeddingRequest
+from deployments.router.asked.embed import EmbeddingRequest
+from deployments.router.asked.moderate import ModerationRequest
+from deployments.router.asked.rerank import RerankRequest
+from deployments.router.asked.score import ScoreRequest
 from deployments.router.endpoint import ENDPOINTS
-from deployments.router.moderate import ModerationRequest
 from deployments.router.openapi_errors import tell_errors
-from deployments.router.rerank import RerankRequest
-from deployments.router.score import ScoreRequest
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from cluster.tenancy.lease import LimitReached
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.exchange import ClientGone, Exchange, Usage
 from deployments.router.quotas import quota_headers
-from deployments.router.settle import Settle
+from deployments.router.steps.settle import Settle
 
 log = logging.getLogger(__name__)
 

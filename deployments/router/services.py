@@ -23,8 +23,8 @@ from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.tenancy.principal import Principal, Scope
 from deployments.platform import Platform
-from deployments.router.providers import Providers
-from deployments.router.replicas import ReplicaPool
+from deployments.router.engines.replicas import ReplicaPool
+from deployments.router.remote.providers import Providers
 from deployments.router.serve_view import ServeView
 
 

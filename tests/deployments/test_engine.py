@@ -17,7 +17,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from cluster.catalog.replicas import Replica
 from deployments.engine import Engine, _arguments, _dead
 from deployments.llm import engine_options
-from deployments.router.socket_transport import SocketTransport
+from deployments.router.engines.socket_transport import SocketTransport
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from cluster.errors import LorikeetError, UpstreamFailed
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.tier import Tier
+from deployments.router.waiting.tier import Tier
 
 MOST = 1 << 26
 """Bytes that wait for the end of an event. The largest that is real has a prompt's logprobs."""

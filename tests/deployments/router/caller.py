@@ -8,10 +8,10 @@ from typing import Any
 
 from cluster.catalog.base_models import BaseModel
 from cluster.catalog.route import Plan, Route
-from deployments.router.ask import Asking, Call, Question
-from deployments.router.dispatch import Dispatch
+from deployments.router.asked.ask import Asking, Call, Question
 from deployments.router.exchange import Exchange
-from deployments.router.stream import Stream
+from deployments.router.steps.dispatch import Dispatch
+from deployments.router.steps.stream import Stream
 
 
 class Caller:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from bench.quantile import quantile
-from deployments.router.hold import Hold, Kind, Ticket
-from deployments.router.kept import Kept
-from deployments.router.tier import Tier
+from deployments.router.waiting.hold import Hold, Kind, Ticket
+from deployments.router.waiting.kept import Kept
+from deployments.router.waiting.tier import Tier
 
 BASE: Kind = ("budgie", frozenset())
 SLOTS = 18

@@ -15,8 +15,9 @@ import pytest
 from redis.asyncio import Redis
 
 from cluster.tenancy.plans import Plans
-from deployments.router import engines, upstream
 from deployments.router.dialects import dialect
+from deployments.router.engines import sender as engines
+from deployments.router.engines import upstream
 from tests.deployments.router.conftest import Answered, Rig
 from tests.deployments.router.fake_engine import Behaviour, FakeEngine
 from tests.deployments.router.test_pipeline import happens

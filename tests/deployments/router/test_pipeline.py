@@ -14,8 +14,9 @@ from cluster.catalog.replicas import Routing
 from cluster.errors import Unavailable
 from cluster.store.schema import Adapter
 from cluster.tenancy.plans import Plans
-from deployments.router import pipeline, replicas
+from deployments.router import pipeline
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
+from deployments.router.engines import replicas
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.fake_engine import Behaviour
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.catalog.replicas import Replica
-from deployments.router.choice import Choice, Seen
+from deployments.router.engines.choice import Choice, Seen
 from tests.deployments.replica import OneReplica, known
 from tests.deployments.test_residency import LETTERS, Shelf
 

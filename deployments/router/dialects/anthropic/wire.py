@@ -12,7 +12,7 @@ from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headed, status_of
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.tier import Tier
+from deployments.router.waiting.tier import Tier
 
 TYPES = {
     400: "invalid_request_error",

@@ -20,8 +20,8 @@ from cluster.tenancy.principal import Principal
 from deployments.router.dialects.openai import errors
 from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.listing import listing
-from deployments.router.providers import Probe
 from deployments.router.remote.faults import AUTHENTICATION
+from deployments.router.remote.providers import Probe
 from deployments.router.services import Services, administrator, principal, services
 
 router = APIRouter(tags=["connections"])

@@ -6,8 +6,8 @@ from typing import Any
 
 from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest
+from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.exchange import Exchange
-from deployments.router.replicas import ReplicaPool
 
 ENGINE_ONLY = frozenset(
     {

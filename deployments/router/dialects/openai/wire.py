@@ -12,7 +12,7 @@ from cluster.errors import LorikeetError
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import from_engine, render, render_event, status_of
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.tier import Tier
+from deployments.router.waiting.tier import Tier
 
 _COUNTS = b'"choices":[]'
 """Only the event that carries the counts has no choices. In a text the quotes are escaped."""

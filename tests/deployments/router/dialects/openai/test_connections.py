@@ -13,7 +13,7 @@ from cluster.catalog.catalog import Catalog
 from cluster.catalog.connections import Connections
 from cluster.tenancy.principal import Limits, Principal, Scope
 from deployments.router.dialects.openai import connections, models
-from deployments.router.providers import Providers
+from deployments.router.remote.providers import Providers
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.dialects.openai.serving import answering
 from tests.deployments.router.provider import FakeProvider, Reply, anthropic, openai

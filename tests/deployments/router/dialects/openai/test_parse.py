@@ -12,7 +12,7 @@ from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN, ParseInference
 from deployments.router.exchange import Exchange
-from deployments.router.name import Name
+from deployments.router.steps.name import Name
 
 CHAT = "/v1/chat/completions"
 

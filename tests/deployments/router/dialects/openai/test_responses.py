@@ -16,10 +16,10 @@ from cluster.stored import saver
 from cluster.stored.responses import Responses
 from cluster.stored.saver import Saver
 from cluster.tenancy.principal import Scope
-from deployments.router.admit import Admit
 from deployments.router.dialects.openai import response_record
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.exchange import Exchange
+from deployments.router.steps.admit import Admit
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.dialects.openai.stored import client
 from tests.deployments.router.fake_engine import Behaviour

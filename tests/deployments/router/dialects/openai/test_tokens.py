@@ -12,7 +12,7 @@ from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.fields import Fields
 from deployments.router.dialects.openai.tokens import MAX_BYTES, MAX_TOKENS, ParseTokens
 from deployments.router.exchange import Exchange
-from deployments.router.name import Name
+from deployments.router.steps.name import Name
 
 KNOWN = {"/tokenize": frozenset({"model", "prompt", "messages"})}
 

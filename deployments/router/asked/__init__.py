@@ -1,0 +1,1 @@
+"""Models that answer a question as a whole."""

@@ -1,0 +1,1 @@
+"""Our own replicas: which one takes a request, and the way there."""

@@ -1,0 +1,1 @@
+"""The life of a request, a file each."""
