@@ -29,10 +29,10 @@ from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.bootstrap import FirstTenant, bootstrap
 from cluster.usage.event import UsageEvent
 from deployments.platform import Platform
-from deployments.router.app import pipelines
 from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.engines.socket_transport import SocketTransport
 from deployments.router.exchange import Exchange
+from deployments.router.inference import pipelines
 from deployments.router.pipeline import Pipeline
 from deployments.router.remote.providers import Providers
 from tests.deployments.router.fake_engine import FakeEngine

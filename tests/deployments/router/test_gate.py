@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from cluster.errors import Unauthenticated
 from cluster.settings import Settings
 from cluster.tenancy.principal import Limits, Principal, Scope
-from deployments.router.app import management
+from deployments.router.management import management
 
 
 def principal(*scopes: Scope) -> Principal:

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 
 from cluster.errors import LorikeetError
 from deployments.router import openapi
-from deployments.router.app import management
 from deployments.router.dialects.anthropic.wire import ANTHROPIC
 from deployments.router.dialects.openai.wire import OPENAI
+from deployments.router.management import management
 from deployments.router.openapi_errors import SCHEMAS, STATUSES, tell_errors
 
 REFERENCE = {"$ref": "#/components/schemas/ChatCompletionRequest"}

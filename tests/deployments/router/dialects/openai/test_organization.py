@@ -18,7 +18,7 @@ from cluster.tenancy.authenticate import Authenticator
 from cluster.tenancy.keys import Keys
 from cluster.tenancy.plans import Plans
 from cluster.tenancy.principal import LARGEST, Limits, Scope
-from deployments.router.app import management
+from deployments.router.management import management
 from tests.deployments.router.conftest import Rig
 
 LIMITS = "/v1/organization/limits"
