@@ -24,6 +24,8 @@ from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.engines.sender import Engines
 from deployments.router.engines.transport import Transport
 from deployments.router.pipeline import Pipeline, Step
+from deployments.router.remote.breaker import Breakers
+from deployments.router.remote.guarded_sender import GuardedSender
 from deployments.router.remote.providers import Providers
 from deployments.router.steps.admit import Admit
 from deployments.router.steps.authenticate import Authenticate
@@ -60,7 +62,8 @@ def pipelines(
     urgency = Urgency(settings.hurried)
     admit, settle = Admit(admission, book), Settle(admission, book, meter)
     engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
-    dispatch, stream = Dispatch({Route: engines, Remote: providers}), Stream()
+    others = GuardedSender(providers, Breakers())
+    dispatch, stream = Dispatch({Route: engines, Remote: others}), Stream()
     shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
 
     def pipeline(parse: Step, *answer: Step, name: Step = named) -> Pipeline:
@@ -76,7 +79,7 @@ def pipelines(
     respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
     messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
-    asking = Dispatch({Route: Asking(ask_deployment, pool.present), Remote: providers})
+    asking = Dispatch({Route: Asking(ask_deployment, pool.present), Remote: others})
     embeddings = pipeline(ParseQuestion(embed.parse), asking, stream)
     scores = pipeline(ParseQuestion(score.parse), asking, stream)
     rankings = pipeline(ParseQuestion(rerank.parse), asking, stream)

@@ -371,3 +371,14 @@ async def test_more_headers_of_a_connection(rig: Rig) -> None:
     await rig.post(CHAT)
     assert provider.asked[0].headers["openai-organization"] == "acme"
     assert provider.asked[0].headers["authorization"] == "Bearer sk-upstream"
+
+
+async def test_one_that_keeps_failing_is_left_alone_for_a_while(rig: Rig) -> None:
+    broken = await rig.connect(lambda asked: refusal(500))
+    statuses = [(await rig.post(CHAT)).status for _ in range(8)]
+    assert statuses == [502] * 5 + [503] * 3
+    assert len(broken.asked) == 5
+    left = await rig.post(CHAT)
+    assert "has failed or refused too often" in left.json["error"]["message"]
+    assert int(left.headers["retry-after"]) >= 1
+    assert (await rig.post({**CHAT, "model": "other/gpt-y"})).status == 502, "by model"

@@ -25,7 +25,7 @@ from tests.deployments.router.provider import (
     named,
     openai,
 )
-from tests.deployments.router.test_providers import by_model, data
+from tests.deployments.router.remote.test_providers import by_model, data
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 HI = [{"role": "user", "content": "hi"}]
