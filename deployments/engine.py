@@ -13,6 +13,7 @@ import os
 import socket
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,7 @@ from safetensors import safe_open
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.anthropic.protocol import (
     AnthropicCountTokensRequest,
@@ -71,6 +73,8 @@ from deployments.guard import guarded
 
 log = logging.getLogger(__name__)
 
+BACKEND = "xgrammar"
+"""Of structured outputs: the one that can do tool calls, unless the configuration says another."""
 ENDPOINTS: dict[str, tuple[type, ...]] = {
     "/v1/chat/completions": (ChatCompletionRequest, ChatParams),
     "/v1/completions": (CompletionRequest, CompletionParams),
@@ -291,9 +295,25 @@ def _arguments(name: str, source: str, options: Mapping[str, Any]) -> Namespace:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(f"engine.{option}={value!r}: vLLM has no such option.{hint}")
         setattr(arguments, option, value)
+    try:
+        arguments.structured_outputs_config = _constraints(arguments.structured_outputs_config)
+    except (TypeError, ValueError) as error:
+        given = options["structured_outputs_config"]
+        raise ConfigurationError(f"engine.structured_outputs_config={given!r}: {error}") from error
     arguments.model = source
     arguments.served_model_name = [name]
     return arguments
+
+
+def _constraints(given: Any) -> StructuredOutputsConfig:
+    """With one backend for whatever a request may bind its answer to.
+
+    Left to itself vLLM takes the one that suits the first such request, for as long as the engine
+    runs: a tenant's odd schema would end the tool calls of all others.
+    """
+    if isinstance(given, Mapping):
+        given = StructuredOutputsConfig(**{"backend": BACKEND, **given})
+    return replace(given, backend=BACKEND) if given.backend == "auto" else given
 
 
 def _folder(model: str) -> Path:

@@ -15,6 +15,7 @@ from vllm.multimodal.media.connector import MediaConnector
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from cluster.catalog.replicas import Replica
+from cluster.errors import ConfigurationError
 from deployments.engine import Engine, _arguments, _dead
 from deployments.llm import engine_options
 from deployments.router.engines.socket_transport import SocketTransport
@@ -128,3 +129,25 @@ def test_the_configuration_may_allow_domains() -> None:
     arguments = _arguments("b", "/w", engine_options({"allowed_media_domains": ["example.com"]}))
     assert arguments.allowed_media_domains == ["example.com"]
     assert arguments.trust_remote_code is False
+
+
+@pytest.mark.parametrize(
+    ("given", "backend"),
+    [
+        ({}, "xgrammar"),
+        ({"structured_outputs_config": {"backend": "auto"}}, "xgrammar"),
+        ({"structured_outputs_config": {"disable_any_whitespace": True}}, "xgrammar"),
+        ({"structured_outputs_config": {"backend": "guidance"}}, "guidance"),
+    ],
+)
+def test_no_request_chooses_what_binds_the_answers_of_all(
+    given: dict[str, Any], backend: str
+) -> None:
+    arguments = _arguments("budgie", "/weights", engine_options(given))
+    assert arguments.structured_outputs_config.backend == backend
+
+
+@pytest.mark.parametrize("wrong", [{"backend": "mine"}, {"backnd": "xgrammar"}])
+def test_a_wrong_option_of_structured_outputs_is_named(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"engine\.structured_outputs_config="):
+        _arguments("budgie", "/weights", {"structured_outputs_config": wrong})

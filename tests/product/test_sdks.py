@@ -127,6 +127,29 @@ def test_vllms_constraints_bind_the_answer(
     assert text.choices[0].text in allowed
 
 
+ODD = {
+    "a factor": {"type": "integer", "multipleOf": 5},
+    "patterns beside properties": {
+        "type": "object",
+        "patternProperties": {"a": {"type": "integer"}},
+        "properties": {"b": {"type": "integer"}},
+    },
+    "look-ahead": {"type": "string", "maxLength": 9, "pattern": "(?=a)b"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_schema_that_the_engine_can_not_bind_to_is_refused(product: Product, odd: str) -> None:
+    """Not taken by another backend, which all other requests would then have to use."""
+    form = {"type": "json_schema", "json_schema": {"name": "odd", "schema": ODD[odd]}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        product.openai().chat.completions.create(**asking("Hello!", response_format=form))
+    assert refused.value.param == "response_format"
+    chosen = asking("Hello!", extra_body={"structured_outputs": {"choice": ["left", "right"]}})
+    answer = product.openai().chat.completions.create(**chosen)
+    assert answer.choices[0].message.content in ("left", "right")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "bound",
