@@ -162,6 +162,7 @@ class LLM:
             adapters=self._reconciler.loaded,
             failures=self._reconciler.failures,
             capacity=self._capacity,
+            look_ahead=max(0, self._capacity - self._engine.runs_at_once),
             running=running,
             waiting=waiting,
             fields=self._fields,

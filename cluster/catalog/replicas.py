@@ -47,7 +47,9 @@ class Replica:
     adapters: frozenset[str] = frozenset()
     failures: dict[str, str] = field(default_factory=dict)
     capacity: int = 256
-    """Requests that it takes at a time: what it runs at once, and a few more that wait in it."""
+    """Requests that it takes at a time: what it runs at once, and the look-ahead."""
+    look_ahead: int = 0
+    """How many of those wait in it, so that it finds one when another ends."""
     running: int = 0
     waiting: int = 0
     fields: dict[str, frozenset[str]] = field(default_factory=dict)
