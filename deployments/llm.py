@@ -161,6 +161,7 @@ class LLM:
         self._model = base_model(args, context.app_name, source, engine)
         await BaseModels(platform.database).register(self._model)
         own, settings = context.replica_id.unique_id, platform.settings
+        most = args.max_queue or capacity(engine.runs_at_once)
         self._socket = settings.short_folder / f"llm-{own[:16]}.sock"
         self._record = Replica(
             model=args.name,
@@ -170,7 +171,8 @@ class LLM:
             actor_id=runtime.get_actor_id() or "",
             address=str(self._socket),
             application=context.app_name,
-            capacity=args.max_queue or capacity(engine.runs_at_once),
+            capacity=most,
+            look_ahead=max(0, most - engine.runs_at_once),
             places=self._model.places,
             routing=args.routing,
             fields=engine.known_fields(),

@@ -57,7 +57,9 @@ class Replica:
     application: str = ""
     """The Serve application that it belongs to; empty where Serve has no part in it."""
     capacity: int = 256
-    """Requests that it takes at a time: what it runs at once, and a few more that wait in it."""
+    """Requests that it takes at a time: what it runs at once, and the look-ahead."""
+    look_ahead: int = 0
+    """How many of those wait in it, so that it finds one when another ends."""
     running: int = 0
     waiting: int = 0
     places: int | None = None

@@ -25,6 +25,7 @@ class Occupancy:
         self.room = replica.capacity
         """Requests that the engine is given: fewer than its capacity where its memory bounds it."""
         self._share = replica.capacity
+        self._look_ahead = replica.look_ahead
         self._period = now
         self._peak = self._last_peak = 0
         """The most of `mine` in this period and in the one before."""
@@ -40,6 +41,11 @@ class Occupancy:
         """How many requests this router may have in it. It has its share, however many the others
         have there; without that, one that came late would wait for ever."""
         return max(self._share, self.room - self.others)
+
+    @property
+    def running_places(self) -> int:
+        """Of those, where requests are run at once and do not wait in the engine."""
+        return max(1, self.places - self._look_ahead)
 
     @property
     def free(self) -> bool:
@@ -61,6 +67,7 @@ class Occupancy:
             self._fit(replica)
         self.room = min(self.room, replica.capacity)
         self._share = max(1, self.room // routers)
+        self._look_ahead = -(-replica.look_ahead // routers)
         total = replica.running + replica.waiting
         self.others = max(0, total - max(self._peak, self._last_peak))
 

@@ -86,10 +86,11 @@ class ReplicaPool:
         return [Seen(replica, occupancy.load) for replica, occupancy in seen if occupancy.free]
 
     def places(self, model: str, kind: Kind) -> tuple[int, int]:
-        """How many there are for requests of this kind in all replicas, and how many are free."""
+        """How many requests of this kind are run at once in all replicas, and how many more could
+        be now."""
         all_of_them = [self._occupancy(replica) for replica in self._fitting(model, kind)]
-        free = sum(max(0, one.places - one.mine) for one in all_of_them)
-        return sum(one.places for one in all_of_them), free
+        free = sum(max(0, one.running_places - one.mine) for one in all_of_them)
+        return sum(one.running_places for one in all_of_them), free
 
     def holds(self, model: str, kind: Kind) -> bool:
         """Whether there is a replica for requests of this kind, be it full."""

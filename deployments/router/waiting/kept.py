@@ -53,9 +53,9 @@ class Kept:
         """Whether there is nobody for whom to keep a place."""
         return len(self._guests) < 2
 
-    def from_(self, organization: str, places: int, now: float) -> int:
-        """How many of `places` in all are kept from `organization`. None are while it has less than
-        its share, nor for those who have theirs."""
+    def from_(self, organization: str, places: int, now: float) -> int | None:
+        """How many of `places` in all are kept from `organization`, None while it has less than its
+        share or is alone. None are kept for those who have theirs."""
         for guest in self._guests.values():
             guest.forget(now - KEEP)
         gone = [name for name, guest in self._guests.items() if not (guest.now or guest.left)]
@@ -63,8 +63,8 @@ class Kept:
             del self._guests[name]
         own = self._guests.get(organization)
         share = places // max(1, len(self._guests))
-        if own is None or own.now < share:
-            return 0
+        if own is None or own.now < share or len(self._guests) < 2:
+            return None
         kept = sum(
             max(0, min(len(guest.left), share - guest.now))
             for guest in self._guests.values()

@@ -218,12 +218,15 @@ class Slots:
             place.set_result(self._place(need, replica, ticket))
 
     def _may(self, need: Need, kind: Kind) -> bool:
-        """Whether what is free is not kept for others."""
+        """Whether the organization may have what is free. Who has more than their share leaves
+        others what is kept for them, and does not wait inside the engine, where those would be
+        behind them."""
         kept = self._kept.get(need.model)
         if kept is None or kept.alone:
             return True
         places, free = self._pool.places(need.model, kind)
-        return free > kept.from_(need.organization, places, self._clock())
+        from_them = kept.from_(need.organization, places, self._clock())
+        return from_them is None or free > from_them
 
     def _place(self, need: Need, replica: Replica, ticket: Ticket | None) -> Place:
         self._pool.take(replica)

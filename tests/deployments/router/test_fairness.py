@@ -45,7 +45,8 @@ def measured(flood: int, tier: Tier = Tier.DEFAULT, *, keeps: bool = True) -> Ti
         heapq.heappush(events, (now, next(numbers), organization, None))
 
     def may(ticket: Ticket) -> bool:
-        return not keeps or SLOTS - running > kept.from_(ticket.organization, SLOTS, now)
+        from_them = kept.from_(ticket.organization, SLOTS, now) if keeps else None
+        return from_them is None or SLOTS - running > from_them
 
     for organization in ["flood"] * flood + ["own"] * OWN:
         come(organization, chance.choice((0.0, 5.0)))

@@ -132,6 +132,24 @@ async def test_a_place_is_kept_for_a_moment_for_who_has_just_left_it(room: Room)
     late.cancel()
 
 
+async def test_a_flood_does_not_wait_inside_the_engine_before_others(room: Room) -> None:
+    room.has(replace(WIDE, capacity=6, look_ahead=2))
+    first = [await room.ask("flood") for _ in range(6)]
+    for place in first[:3]:
+        place.leave(100)
+    own = await room.ask("b")
+    waiting = room.ask("flood")
+    await room.held(1)
+    assert not waiting.done(), "four are run at once"
+    await room.ask("b")
+    first[3].leave(100)
+    assert not waiting.done()
+    own.leave(100)
+    first[4].leave(100)
+    async with asyncio.timeout(5):
+        await waiting
+
+
 async def test_no_place_is_kept_from_who_has_less_than_their_share(room: Room) -> None:
     room.has(WIDE)
     own = await room.ask("b")
