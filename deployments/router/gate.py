@@ -21,6 +21,8 @@ WRITING = {
     "/v1/fine_tuning/": Permission.TRAIN,
     "/v1/adapters": Permission.TRAIN,
     "/v1/aliases": Permission.TRAIN,
+    "/v1/virtual_models": Permission.TRAIN,
+    "/v1/connections": Permission.ADMIN,
 }
 """What it takes to change something there. The routes ask again, and for reading they alone."""
 OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
