@@ -11,8 +11,7 @@ import pytest
 
 from bench.chat import Endpoint
 from bench.systems import limits
-from cluster.tenancy.plans import LARGEST
-from cluster.tenancy.principal import Limits
+from cluster.tenancy.principal import LARGEST, Limits
 
 
 @dataclass
