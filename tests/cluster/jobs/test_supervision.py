@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -110,18 +109,20 @@ async def test_a_job_that_no_cluster_of_this_size_can_hold(
         assert "64 workers need 32 CPUs together, of 4." in (row.error_message or "")
 
 
-async def test_success_follows_publication_at_once(world: World) -> None:
+async def test_success_follows_publication_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.jobs.supervision.INTERVAL", 3600.0)  # nothing but being woken
     wake = asyncio.Event()
     supervision = world.supervision(wake=wake)
     loop = asyncio.create_task(supervision.run())
     job = await world.create(world.ann)
+    wake.set()
     await reaches(world, job, S.STARTING)
     await advance(world, job, S.TRAINING, S.SAVING, S.REGISTERING)
     await adapter(world, job, AdapterState.PUBLISHED)
-    start = time.monotonic()
     wake.set()
     await reaches(world, job, S.SUCCEEDED)
-    assert time.monotonic() - start < 0.3
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
 
