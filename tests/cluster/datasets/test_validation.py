@@ -174,6 +174,7 @@ def test_a_hundred_problems_are_shown_and_all_counted() -> None:
     assert (len(report.problems), report.problem_count) == (100, 250)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_lines() -> None:
     row = chat(USER, GOOD) + b"\n"
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
@@ -197,6 +198,7 @@ async def main(index, url):
 """
 
 
+@pytest.mark.slow
 async def test_processes_that_race_never_exceed_a_limit(redis, redis_url, in_processes) -> None:
     with in_processes(8, RACE, redis_url) as race:
         output, _ = race.communicate()
@@ -249,6 +251,7 @@ async def main(index, url, replicas):
 """
 
 
+@pytest.mark.slow
 async def test_one_replica_or_eight_say_the_same(redis, redis_url, in_processes) -> None:
     said = []
     for count in (1, 8):
