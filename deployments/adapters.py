@@ -148,17 +148,21 @@ class AdapterReconciler:
         await self._read()
         changed = False
         for name in self._residents.names - self._wanted.keys():
-            if not self._residents.busy(name):
+            # While another is taken out, it may make room for a request.
+            if name in self._residents and not self._residents.busy(name):
                 changed |= await self._loader.remove(name)
         changed |= self._loader.forget(self._wanted)
         owed = await self._owed()
         self._residents.kept = frozenset(owed)
         self._loader.rethink()
         for name in owed:
+            wanted = self._wanted.get(name)
+            if wanted is None:  # a request read the registry anew while another was loaded
+                continue
             if name not in self._residents and self._loader.due(name):
                 try:
                     async with asyncio.timeout(ROOM):
-                        changed |= await self._loader.bring(name, self._wanted[name].uri)
+                        changed |= await self._loader.bring(name, wanted.uri)
                 except TimeoutError:
                     log.info("adapter %s waits for a place: all are in use", name)
         await self._tell_uses()
@@ -242,6 +246,9 @@ async def reconcile(reconciler: AdapterReconciler, redis: Redis, changed: asynci
             except LorikeetError as error:
                 log.warning("adapters not compared with the registry: %s", error)
                 pause = POLL  # attempts that were due still are: the next step would come at once
+            except Exception:  # a fault of ours: without this task Serve would restart the replica
+                log.exception("adapters not compared with the registry")
+                pause = POLL
             await happens(changes, pause)
     finally:
         listener.cancel()

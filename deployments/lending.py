@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Protocol
 
 import orjson
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import LorikeetError, Unavailable
 
@@ -48,20 +49,54 @@ class Lender:
         if name is None:
             await self._answer(scope, receive, send)
             return
+        heard: list[Message] = []
         try:
-            await self._lending.enter(name)
+            if not await self._enter(name, receive, heard):
+                return
         except LorikeetError as error:
             await _refuse(error, send)
             return
         try:
-            await self._answer(scope, receive, send)
+            await self._answer(scope, _again(heard, receive) if heard else receive, send)
         finally:
             self._lending.leave(name)
+
+    async def _enter(self, name: str, receive: Receive, heard: list[Message]) -> bool:
+        """Get the adapter; False where the caller leaves before. `heard` is what they said."""
+        serving, gone = asyncio.current_task(), False
+        assert serving is not None, "uvicorn runs a task for each request"
+
+        async def watch() -> None:
+            nonlocal gone
+            while not gone:
+                heard.append(await receive())
+                gone = heard[-1]["type"] == "http.disconnect"
+            serving.cancel()
+
+        watcher = asyncio.create_task(watch())  # it does not run where the adapter is there
+        try:
+            await self._lending.enter(name)
+        except asyncio.CancelledError:
+            if not gone or serving.uncancel():
+                raise  # somebody else cancelled it
+            return False
+        finally:
+            watcher.cancel()
+        return True
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         await self._app(scope, receive, send)
         self._pace.add(time.monotonic() - began)
+
+
+def _again(heard: list[Message], receive: Receive) -> Receive:
+    """`receive` as it was before that was heard."""
+
+    async def again() -> Message:
+        return heard.pop(0) if heard else await receive()
+
+    return again
 
 
 async def _refuse(error: LorikeetError, send: Send) -> None:

@@ -170,3 +170,28 @@ async def test_without_the_database_steps_come_no_faster(
     await asyncio.sleep(0.3)
     task.cancel()
     assert steps == 1
+
+
+async def test_a_fault_in_one_step_does_not_end_the_steps(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(adapters, "POLL", 0.0)
+    wanted = parts.wanted.wanted
+
+    async def broken(base_model: str | None = None) -> list[SimpleNamespace]:
+        monkeypatch.setattr(parts.wanted, "wanted", wanted)
+        raise KeyError("a")
+
+    async def silent(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(parts.wanted, "wanted", broken)
+    monkeypatch.setattr(adapters, "listen", silent)
+    changed = asyncio.Event()
+    task = asyncio.create_task(reconcile(parts.reconciler, None, changed))  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await changed.wait()
+    task.cancel()
+    assert len(parts.reconciler.loaded) == 1
+    (record,) = (one for one in caplog.records if one.exc_info)
+    assert "KeyError" in (record.exc_text or str(record.exc_info))

@@ -57,6 +57,92 @@ async def test_it_is_lent_until_the_answer_has_ended() -> None:
     assert pace.duration >= 0.01
 
 
+class Slow(Desk):
+    """It lends once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def enter(self, name: str) -> None:
+        self.asked.set()
+        await self.may.wait()
+        await super().enter(name)
+
+
+class Wire:
+    """What the caller says, in pieces as they come."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        for message in messages:
+            self.messages.put_nowait(message)
+        self.waited = asyncio.Event()
+
+    async def receive(self) -> Message:
+        if self.messages.empty():
+            self.waited.set()
+        return await self.messages.get()
+
+
+BODY = [
+    {"type": "http.request", "body": b"a", "more_body": True},
+    {"type": "http.request", "body": b"b", "more_body": False},
+]
+
+
+async def unsent(message: Message) -> None:
+    raise AssertionError("nobody is told anything")
+
+
+async def test_who_leaves_while_it_waits_is_lent_nothing() -> None:
+    desk, wire = Slow(), Wire(*BODY)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("nobody is asked")
+
+    scope = {"type": "http", "headers": [NAMED]}
+    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    await desk.asked.wait()
+    wire.messages.put_nowait({"type": "http.disconnect"})
+    async with asyncio.timeout(5):
+        await request
+    assert (request.cancelling(), desk.lent) == (0, 0)
+
+
+async def test_what_is_heard_while_it_waits_is_heard_by_the_app() -> None:
+    desk, wire, heard = Slow(), Wire(*BODY), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.extend([await receive() for _ in range(3)])
+
+    scope = {"type": "http", "headers": [NAMED]}
+    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    async with asyncio.timeout(5):
+        await wire.waited.wait()
+        desk.may.set()
+        wire.waited.clear()
+        await wire.waited.wait()
+        wire.messages.put_nowait({"type": "http.disconnect"})
+        await request
+    assert heard == [*BODY, {"type": "http.disconnect"}]
+    assert (desk.out, desk.lent) == ([], 1)
+
+
+async def test_who_stops_the_server_stops_what_waits() -> None:
+    desk, wire = Slow(), Wire(*BODY)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("nobody is asked")
+
+    scope = {"type": "http", "headers": [NAMED]}
+    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    await desk.asked.wait()
+    request.cancel()
+    await asyncio.wait({request})
+    assert request.cancelled()
+
+
 async def test_it_comes_back_from_a_request_that_fails() -> None:
     desk = Desk()
 

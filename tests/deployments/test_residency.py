@@ -229,6 +229,44 @@ async def test_what_is_retired_goes_once_its_requests_are_over(shelf: Shelf) -> 
     assert set(one.engine.loaded) == {known("b")}
 
 
+async def test_what_is_retired_while_another_loads_is_not_loaded(shelf: Shelf) -> None:
+    one = shelf.replica(8)
+    await one.reconciler.replay()
+    one.wanted.rows = [row(letter, shelf.uri) for letter in "abc"]
+    one.engine.gate.clear()
+    step = asyncio.create_task(one.reconciler.step())
+    await until(lambda: one.engine.tries == 1)
+    one.wanted.rows.pop()
+    with pytest.raises(ModelNotFound):
+        await one.reconciler.enter(known("x"))  # it reads the registry
+    one.engine.gate.set()
+    assert await step
+    assert set(one.engine.loaded) == {known("a"), known("b")}
+
+
+async def test_what_is_retired_may_go_for_a_request_while_another_goes(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shelf.replica(3, LETTERS)
+    await one.reconciler.replay()
+    one.wanted.rows = [row(letter, shelf.uri) for letter in "wxyz"]
+    first, going, unload = asyncio.Event(), asyncio.Event(), one.engine.unload
+
+    async def slowly(name: str) -> None:
+        if not first.is_set():
+            first.set()
+            await going.wait()
+        await unload(name)
+
+    monkeypatch.setattr(one.engine, "unload", slowly)
+    step = asyncio.create_task(one.reconciler.step())
+    await first.wait()
+    await asyncio.gather(ask(one, "w"), ask(one, "x"))
+    going.set()
+    assert await step
+    assert set(one.engine.loaded) == {known("w"), known("x")}
+
+
 async def test_a_request_for_what_is_being_unloaded_gets_it_anew(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Route
-from cluster.errors import Unavailable
-from deployments.router.answer import WholeAnswer
+from cluster.errors import Internal, Unavailable
+from deployments.router.answer import ConnectionLost, WholeAnswer
 from deployments.router.asked.texts import CHARACTERS_PER_TOKEN
+from deployments.router.engines.sender import RETRY_PAUSE
 from deployments.router.exchange import Exchange, Usage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,17 @@ class Question(Protocol):
 
 
 Ask = Callable[[str, Call], Awaitable[Any]]
-"""Asks the deployment of an application."""
+"""Asks the deployment of an application. Raises ConnectionLost where the replica asked is lost."""
+
+
+class Replicas(Protocol):
+    """As much of the pool as is used."""
+
+    @property
+    def models(self) -> Mapping[str, Sequence[Replica]]: ...
+
+    async def present(self, model: str) -> None:
+        """Wait for a replica of a model: Serve itself would queue without a bound."""
 
 
 class ParseQuestion:
@@ -69,21 +86,21 @@ class ParseQuestion:
 class Asking:
     """The sender for models that answer a question as a whole."""
 
-    def __init__(self, ask: Ask, present: Callable[[str], Awaitable[None]]) -> None:
-        """`present` waits for a replica of a model: Serve itself would queue without a bound."""
+    def __init__(self, ask: Ask, replicas: Replicas, retries: int) -> None:
         self._ask = ask
-        self._present = present
+        self._replicas = replicas
+        self._retries = retries
 
     async def send(self, exchange: Exchange) -> WholeAnswer:
         question, route = exchange.question, exchange.route
         assert question is not None, "parse comes before asking"
         assert isinstance(route, Route), "dispatch sends others elsewhere"
         call = question.call(route)
-        await self._present(route.base.name)
+        await self._replicas.present(route.base.name)
         # Until the count comes: the model works on for a caller who leaves.
         exchange.usage.prompt = exchange.reserve
         try:
-            told = await self._ask(route.base.application, call)
+            told = await self._insist(route, call)
         except Exception:
             exchange.usage = Usage()
             raise
@@ -92,9 +109,26 @@ class Asking:
         exchange.usage = Usage(prompt=answered.tokens)
         return WholeAnswer(orjson.dumps(answered.document, option=orjson.OPT_SERIALIZE_NUMPY))
 
+    async def _insist(self, route: Route, call: Call) -> Any:
+        """Ask, and where that replica is lost another one: the caller has heard nothing yet."""
+        model, failures = route.base.name, 0
+        while True:
+            try:
+                return await self._ask(route.base.application, call)
+            except ConnectionLost as error:
+                failures += 1
+                # Where there is no other, Serve would hold the call until it has started one.
+                others = len(self._replicas.models.get(model, ())) - 1
+                if failures > min(self._retries, others):
+                    raise Unavailable(
+                        f"{model!r} failed {failures} times before it answered.", retry_after=5.0
+                    ) from error
+            await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
+
 
 async def ask_deployment(application: str, call: Call) -> Any:
-    """Raises Unavailable where no replica of the application can take the call."""
+    """Raises Unavailable where no replica of the application can take the call, ConnectionLost
+    where the one that had it is lost, Internal where the method itself failed."""
     try:
         handle = serve.get_deployment_handle(call.deployment, application)
     except KeyError as error:  # the application is gone, and the catalogue has not yet seen it
@@ -103,5 +137,10 @@ async def ask_deployment(application: str, call: Call) -> Any:
         return await getattr(handle, call.method).remote(*call.arguments)
     except BackPressureError as error:
         raise Unavailable("All replicas of the model are full.", retry_after=1.0) from error
-    except (RayActorError, RayServeException) as error:
+    except RayServeException as error:
         raise Unavailable("The model is not ready.", retry_after=5.0) from error
+    except RayTaskError as error:  # before the next: what a method raises is of its own class too
+        log.exception("%s.%s of %s", call.deployment, call.method, application)
+        raise Internal("The model failed to answer.") from error
+    except RayActorError as error:
+        raise ConnectionLost from error

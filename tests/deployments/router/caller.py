@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from cluster.catalog.base_models import BaseModel
+from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Plan, Route
 from deployments.router.asked.ask import Asking, Call, Question
 from deployments.router.exchange import Exchange
@@ -24,6 +25,7 @@ class Caller:
         self.told = told
         self.patience: float | None = None
         self.error: Exception | None = None
+        self.replicas = 1
         self.calls: list[Call] = []
         self.applications: list[str] = []
         self.sent: list[Any] = []
@@ -35,6 +37,10 @@ class Caller:
         if self.error is not None and application == self.model.application:
             raise self.error
         return self.told
+
+    @property
+    def models(self) -> dict[str, list[Replica]]:
+        return {self.model.name: [Replica(self.model.name, "r", "n", 1, "a", "")] * self.replicas}
 
     async def present(self, model: str) -> None:
         assert model in {one.name for one in (self.model, *self.behind)}
@@ -54,7 +60,7 @@ class Caller:
         routes = [Route(one.name, one, one.name) for one in (self.model, *self.behind)]
         exchange.plan = Plan(tuple(routes), patience=self.patience)
         try:
-            await Dispatch({Route: Asking(self.ask, self.present)})(exchange)
+            await Dispatch({Route: Asking(self.ask, self, retries=2)})(exchange)
             await Stream()(exchange)
         finally:
             for give_back in exchange.cleanup:

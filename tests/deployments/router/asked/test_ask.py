@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from ray import serve
+from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from cluster.catalog.base_models import BaseModel, ModelKind
 from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Plan, Route
-from cluster.errors import ContextTooLong, InvalidRequest, Unavailable
+from cluster.errors import ContextTooLong, Internal, InvalidRequest, Unavailable
 from deployments.embedding import Embedded
+from deployments.router.answer import ConnectionLost
 from deployments.router.asked.ask import Call, ParseQuestion, ask_deployment
 from deployments.router.asked.embed import parse
 from deployments.router.dialects.openai.errors import headers
@@ -67,6 +69,34 @@ async def test_a_model_behind_answers_where_the_first_does_not(
     assert (await caller.post(QUESTION))["model"] == "b"
 
 
+async def test_where_a_replica_is_lost_another_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = mini()
+    caller.replicas, plain, lost = 5, caller.ask, 2
+
+    async def ask(application: str, call: Call) -> Any:
+        nonlocal lost
+        caller.error, lost = ConnectionLost() if lost else None, lost - 1
+        return await plain(application, call)
+
+    monkeypatch.setattr(caller, "ask", ask)
+    await caller.post(QUESTION)
+    assert (len(caller.calls), caller.exchange.usage.prompt) == (3, 1)
+
+
+@pytest.mark.parametrize(("replicas", "asked"), [(0, 1), (1, 1), (2, 2), (9, 3)])
+async def test_not_all_replicas_are_asked_nor_one_twice(replicas: int, asked: int) -> None:
+    behind = replace(MINI, name="b", application="b")
+    caller = Caller(MINI, Embedded([b"\0" * 8], [1], 10), behind)
+    caller.error, caller.replicas = ConnectionLost(), replicas
+    assert (await caller.post(QUESTION))["model"] == "b"
+    assert caller.applications == ["app"] * asked + ["b"]
+    with pytest.raises(Unavailable, match=f"'mini' failed {asked} times"):
+        alone = Caller(MINI)
+        alone.error, alone.replicas = ConnectionLost(), replicas
+        await alone.post(QUESTION)
+    assert alone.exchange.usage.prompt == 0
+
+
 async def test_what_is_refused_costs_nothing() -> None:
     caller = mini(9)
     with pytest.raises(ContextTooLong):
@@ -113,6 +143,22 @@ async def test_an_application_that_is_gone_is_asked_for_again_later(
     with pytest.raises(Unavailable) as refused:
         await ask_deployment("mini", CALL)
     assert headers(refused.value) == {"retry-after": "5"}
+
+
+@pytest.mark.parametrize("cause", [RuntimeError("broken"), ActorDiedError()])
+async def test_what_a_method_raises_is_logged_and_no_fault_of_the_callers(
+    handle: Handle, caplog: pytest.LogCaptureFixture, cause: Exception
+) -> None:
+    handle.error = RayTaskError("embed", "its traceback", cause).as_instanceof_cause()
+    with pytest.raises(Internal, match="failed to answer"):
+        await ask_deployment("mini", CALL)
+    assert "its traceback" in caplog.text
+
+
+async def test_a_replica_that_died_is_a_connection_that_is_lost(handle: Handle) -> None:
+    handle.error = ActorDiedError()
+    with pytest.raises(ConnectionLost):
+        await ask_deployment("mini", CALL)
 
 
 async def test_a_question_is_read_with_its_model_and_its_price() -> None:
