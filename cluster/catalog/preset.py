@@ -15,11 +15,15 @@ class Preset:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     system_prompt: str | None = None
 
-    def parameters(self, given: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
+    def parameters(self, given: Mapping[str, Any], known: Container[str] | None) -> dict[str, Any]:
         """The body `given` with the parameters. One that is not `known` to the endpoint, such as
-        `max_output_tokens` to that of chats, does not apply there."""
+        `max_output_tokens` to that of chats, does not apply there; all do where None is."""
         return {
-            **{name: value for name, value in self.defaults.items() if name in known},
+            **_known(self.defaults, known),
             **{name: value for name, value in given.items() if value is not None},
-            **{name: value for name, value in self.fixed.items() if name in known},
+            **_known(self.fixed, known),
         }
+
+
+def _known(parameters: Mapping[str, Any], known: Container[str] | None) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if known is None or name in known}
