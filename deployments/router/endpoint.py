@@ -34,6 +34,8 @@ class Endpoint:
     """Another kind of models that answer it."""
     fields: frozenset[str] | None = None
     """Those of the body, where no engine has to tell them."""
+    lengths: tuple[str, ...] = ()
+    """The fields that bound an answer's length, the most widely known first."""
 
     def takes(self, kind: ModelKind) -> bool:
         return kind is self.kind or kind is self.also
@@ -57,11 +59,23 @@ SCORE = Endpoint(
 
 ENDPOINTS = {
     "/v1/chat/completions": Endpoint(
-        ModelKind.LLM, OPENAI, "messages", generates=True, instruct=instruct_chat
+        ModelKind.LLM,
+        OPENAI,
+        "messages",
+        generates=True,
+        instruct=instruct_chat,
+        lengths=("max_tokens", "max_completion_tokens"),
     ),
-    "/v1/completions": Endpoint(ModelKind.LLM, OPENAI, "prompt", generates=True),
+    "/v1/completions": Endpoint(
+        ModelKind.LLM, OPENAI, "prompt", generates=True, lengths=("max_tokens",)
+    ),
     "/v1/responses": Endpoint(
-        ModelKind.LLM, OPENAI_RESPONSES, "input", generates=True, instruct=instruct_response
+        ModelKind.LLM,
+        OPENAI_RESPONSES,
+        "input",
+        generates=True,
+        instruct=instruct_response,
+        lengths=("max_output_tokens",),
     ),
     "/v1/embeddings": Endpoint(
         ModelKind.EMBEDDING, OPENAI, "input", fields=frozenset(EmbeddingRequest.model_fields)
@@ -77,7 +91,12 @@ ENDPOINTS = {
     "/tokenize": Endpoint(ModelKind.LLM, OPENAI, "prompt", instruct=instruct_chat),
     "/detokenize": Endpoint(ModelKind.LLM, OPENAI, "tokens"),
     "/v1/messages": Endpoint(
-        ModelKind.LLM, ANTHROPIC, "messages", generates=True, instruct=instruct_messages
+        ModelKind.LLM,
+        ANTHROPIC,
+        "messages",
+        generates=True,
+        instruct=instruct_messages,
+        lengths=("max_tokens",),
     ),
     "/v1/messages/count_tokens": Endpoint(
         ModelKind.LLM, ANTHROPIC, "messages", instruct=instruct_messages

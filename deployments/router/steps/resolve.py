@@ -36,7 +36,7 @@ class Resolve:
         if known is None and not endpoint.generates:
             # Another provider refuses to count what only an answer has, such as a temperature.
             known = frozenset()
-        exchange.document = body = preset.parameters(exchange.document, known)
+        exchange.document = body = preset.parameters(exchange.document, known, endpoint.lengths)
         if preset.system_prompt is None:
             return
         if endpoint.instruct is not None:

@@ -54,3 +54,23 @@ async def test_the_fields_of_embeddings_need_no_replica(rig: Rig, engine: bool) 
     given = {"model": "preset", "input": "a", "dimensions": 4}
     assert (await rig.post(given, "/v1/embeddings")).status == 200
     assert provider.asked[0].json == {"model": "x", "input": "a", "dimensions": 256}
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "bounds"),
+    [
+        ("/v1/chat/completions", {"max_completion_tokens": 5000}, {"max_tokens": 7}),
+        ("/v1/responses", {"max_output_tokens": 5000, "store": False}, {"max_output_tokens": 7}),
+        ("/v1/messages", {}, {"max_tokens": 7}),
+    ],
+)
+async def test_no_other_name_gets_around_a_fixed_length(
+    rig: Rig, path: str, given: dict[str, Any], bounds: dict[str, int]
+) -> None:
+    fields = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"})
+    engine = await rig.add_engine(fields={"/v1/chat/completions": fields})
+    await preset(rig, "budgie", fixed={"max_tokens": 7})
+    body = {"input": "hi", **given} if path == "/v1/responses" else {**ASKED, **given}
+    await rig.post({**body, "model": "preset"}, path)
+    asked = engine.requests[0]
+    assert {name: value for name, value in asked.items() if name.startswith("max_")} == bounds
