@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from cluster.catalog.route import Destination, Plan
+from cluster.catalog.route import Destination, Plan, Remote
 from cluster.tenancy.lease import Lease
 from cluster.tenancy.principal import Principal
 from deployments.router.quotas import quota_headers
@@ -118,6 +118,13 @@ class Exchange:
             return self.document
         asked: dict[str, Any] = orjson.loads(self.body)
         return asked
+
+    @property
+    def remote(self) -> bool:
+        """Whether only other providers may be asked: what they take, they say themselves."""
+        return self.plan is not None and all(
+            isinstance(candidate, Remote) for candidate in self.plan.candidates
+        )
 
     @property
     def deadline(self) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from cluster.catalog.route import Destination
-from cluster.errors import LorikeetError, TimedOut
+from cluster.catalog.route import Destination, Remote
+from cluster.errors import LorikeetError, ModelNotFound, TimedOut
 from deployments.router.answer import Answer, Sender
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.presence import watch
@@ -21,23 +21,26 @@ class Dispatch:
         assert plan is not None, "resolve comes before dispatch"
         watch(exchange)
         *others, last = plan.candidates
-        first_error: LorikeetError | None = None
+        errors: list[LorikeetError] = []
         for candidate in others:
             exchange.route = candidate
             try:
                 exchange.answer = await self._soon(exchange, plan.patience)
                 return
             except LorikeetError as error:
-                if not elsewhere(error):
+                if not elsewhere(error, candidate):
                     raise
-                first_error = first_error or error
+                errors.append(error)
                 exchange.usage, exchange.first = Usage(), b""
         exchange.route = last
         try:
             exchange.answer = await self._senders[type(last)].send(exchange)
         except LorikeetError as error:
-            # What kept the first from answering is what the caller can do something about.
-            raise (first_error if first_error and elsewhere(error) else error) from error
+            if not elsewhere(error, last):
+                raise
+            # What kept the first from answering is what the caller can do something about; one
+            # that could never answer says nothing of those that may be able to in a while.
+            raise min([*errors, error], key=lambda each: not _passes(each)) from error
 
     async def _soon(self, exchange: Exchange, patience: float | None) -> Answer:
         """Ask one that has others behind it."""
@@ -51,6 +54,12 @@ class Dispatch:
             ) from None
 
 
-def elsewhere(error: LorikeetError) -> bool:
+def elsewhere(error: LorikeetError, candidate: Destination) -> bool:
     """Whether another destination may answer what this one did not."""
+    gone = isinstance(error, ModelNotFound) and isinstance(candidate, Remote)
+    return _passes(error) or gone or error.code == "unsupported_endpoint"
+
+
+def _passes(error: LorikeetError) -> bool:
+    """Whether the same destination may answer later."""
     return error.status == 429 or error.status >= 500

@@ -31,11 +31,14 @@ class Resolve:
             self._apply(exchange, plan.preset)
 
     def _apply(self, exchange: Exchange, preset: Preset) -> None:
-        known = self._fields.known(exchange.endpoint) or frozenset()
-        exchange.document = body = preset.parameters(exchange.document, known)
+        endpoint = ENDPOINTS[exchange.endpoint]
+        known = endpoint.fields or self._fields.known(exchange.endpoint)
+        if known is None and not endpoint.generates:
+            # Another provider refuses to count what only an answer has, such as a temperature.
+            known = frozenset()
+        exchange.document = body = preset.parameters(exchange.document, known, endpoint.lengths)
         if preset.system_prompt is None:
             return
-        endpoint = ENDPOINTS[exchange.endpoint]
         if endpoint.instruct is not None:
             endpoint.instruct(body, preset.system_prompt)
         elif endpoint.generates:

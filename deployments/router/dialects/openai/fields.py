@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest
 from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.exchange import Exchange
@@ -34,13 +33,13 @@ class Fields:
         self._known: dict[str, frozenset[str]] = {}
 
     def check(self, exchange: Exchange) -> dict[str, Any]:
-        """The body. Raises InvalidRequest for a field that is not known. What another provider
-        knows, it says itself."""
+        """The body. Raises InvalidRequest for a field that is not known, where an engine of ours
+        may be asked."""
         body = exchange.document
         for field in ENGINE_ONLY & body.keys():
             raise _unknown(field)
         known = self.known(exchange.endpoint)
-        if known is not None and not isinstance(exchange.route, Remote):
+        if known is not None and not exchange.remote:
             refuse_unknown(body, known)
         return body
 

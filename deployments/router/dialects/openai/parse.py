@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.catalog.route import Remote
 from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.document import boolean, kind
 from deployments.router.dialects.openai.fields import Fields
@@ -58,7 +57,7 @@ class ParseInference:
                 raise InvalidRequest(
                     f"{field} must be an object, not {kind(body[field])}.", param=field
                 )
-        if not isinstance(exchange.route, Remote):
+        if not exchange.remote:
             _served(body)
         check_schemas(body)
         _bad_words(body, exchange.prompts)

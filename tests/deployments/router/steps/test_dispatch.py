@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from cluster.catalog.base_models import BaseModels
+from cluster.catalog.connection import Protocol
 from cluster.catalog.split import Target
 from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from tests.deployments.router.conftest import BUDGIE, Rig
 from tests.deployments.router.fake_engine import Behaviour, FakeEngine
+from tests.deployments.router.provider import Reply, anthropic, openai
 
 CHAT = {"model": "both", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 WISH = Wish((Target("budgie", 1.0), Target("finch", 1.0)))
@@ -113,3 +115,37 @@ async def test_where_the_first_is_overloaded_the_fallback_answers(rig: Rig) -> N
     assert (len(first.requests), len(second.requests)) == (1, 1)
     for one in hanging:
         one.cancel()
+
+
+async def behind_a_provider(rig: Rig) -> None:
+    """The virtual model `both`: a model of the provider `other`, then `budgie`."""
+    project = Project(rig.tenant.organization_id, rig.tenant.project_id)
+    wish = Wish((Target("other/x", 1.0), Target("budgie", 1.0)))
+    await VirtualModels(rig.platform.database, rig.platform.redis).create(project, "both", wish)
+    await rig.catalog.refresh()
+
+
+async def test_one_that_can_not_answer_the_endpoint_is_passed_over(rig: Rig) -> None:
+    await rig.connect(anthropic, Protocol.ANTHROPIC)
+    await behind_a_provider(rig)
+    body = {"model": "both", "prompt": "Hello"}
+    answered = await rig.post(body, "/v1/completions")
+    assert answered.status == 503, "only budgie could have answered, and may in a while"
+    engine = await rig.add_engine()
+    assert (await rig.post(body, "/v1/completions")).status == 200
+    assert [request["model"] for request in engine.requests] == ["budgie"]
+
+
+async def test_a_provider_that_lost_the_model_is_passed_over(rig: Rig) -> None:
+    provider = await rig.connect(lambda _: Reply(b"{}", status=404))
+    await behind_a_provider(rig)
+    engine = await rig.add_engine()
+    assert (await rig.post(CHAT)).status == 200
+    engine.behaviour = Behaviour(status=400, error={"message": "No.", "code": 400})
+    assert (await rig.post(CHAT)).status == 400
+    assert (len(provider.asked), len(engine.requests)) == (2, 2)
+    alone = await rig.post({**CHAT, "model": "other/x"})
+    assert (alone.status, alone.json["error"]["code"]) == (404, "model_not_found")
+    provider.answering = openai
+    assert (await rig.post(CHAT)).status == 200
+    assert len(engine.requests) == 2
