@@ -109,8 +109,6 @@ class Responses(OpenAI):
                 self.exchange.usage = counted
             if kind == "response.failed":
                 self.exchange.error_code = "upstream_error"
-        elif isinstance(kind, str) and kind.endswith(".delta"):
-            self.exchange.usage.completion += 1
         name = event.name or (kind.encode() if isinstance(kind, str) else b"")
         return written(event.data, name)
 
