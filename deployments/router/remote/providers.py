@@ -96,7 +96,7 @@ class Providers:
         if incoming.status == 200 and exchange.stream and _streams(incoming):
             answer = StreamedAnswer(incoming, way, self._closing)
             try:
-                exchange.first = await answer.read()
+                exchange.first = await answer.begin()
             except BaseException:
                 answer.close()
                 raise

@@ -13,6 +13,7 @@ from cluster.errors import InvalidRequest, LorikeetError
 from deployments.router.exchange import Exchange
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.provider import Answering, document, events, named
+from tests.deployments.router.remote.test_providers import by_model
 
 PATH = "/v1/responses"
 ASK = {"model": "other/gpt-x", "input": "hi", "store": False}
@@ -48,8 +49,54 @@ async def test_whole_answers_and_streams(rig: Rig) -> None:
     end = named("response.completed", response={"usage": USAGE})
     exchange, answer = await ask(rig, lambda asked: events([DELTA, end]), stream=True)
     assert exchange.first + await answer.read_all() == DELTA + end
-    assert (exchange.usage.prompt, exchange.usage.completion, exchange.usage.cached) == (9, 2, 1)
     answer.close()
+
+
+async def test_its_own_counts_go_before_ours(rig: Rig) -> None:
+    whole = {"status": "completed", "output": [], "usage": USAGE}
+    failed = {"status": "failed", "usage": USAGE, "error": {"code": "server_error"}}
+    replies = {
+        "good": events([DELTA * 5 + named("response.completed", response=whole)]),
+        "bad": events([DELTA * 5 + named("response.failed", response=failed)]),
+        "odd": events([DELTA * 5, named("response.completed", response={**whole, "usage": 1})]),
+    }
+    await rig.connect(by_model(replies))
+    for model in replies:
+        await rig.post({**ASK, "model": f"other/{model}", "stream": True}, PATH)
+    good, bad, odd = rig.meter.events
+    assert (good.prompt_tokens, good.completion_tokens, good.cached_tokens) == (9, 2, 1)
+    assert (bad.prompt_tokens, bad.completion_tokens, bad.error_code) == (0, 2, "upstream_error")
+    assert (odd.completion_tokens, odd.error_code) == (5, None)
+
+
+CREATED = named("response.created", response={"status": "in_progress", "output": []})
+GARBAGE = {
+    "no response": named("response.completed", other=1),
+    "a list": named("response.in_progress", response=[1]),
+    "a text": named("response.failed", response="x"),
+}
+
+
+@pytest.mark.parametrize("odd", GARBAGE.values(), ids=GARBAGE)
+async def test_what_is_no_response_is_their_fault(rig: Rig, odd: bytes) -> None:
+    replies = {"first": events([odd]), "later": events([CREATED, DELTA, odd], pace=0.01)}
+    await rig.connect(by_model(replies))
+    for model, status in {"first": 502, "later": 200}.items():
+        body = {**ASK, "model": f"other/{model}", "stream": True, "store": True}
+        answered = await rig.post(body, PATH)
+        assert answered.status == status
+        assert b'"code":"upstream_error"' in answered.body
+        assert rig.meter.events[-1].error_code == "upstream_error"
+
+
+async def test_odd_events_that_can_be_read_are(rig: Rig) -> None:
+    spread = b'event: x\ndata: {"type": "response.completed",\ndata: "response": {"output": []}}\n\n'
+    unnamed = b'event: response.created\ndata: {"type": ["a"]}\n\n'
+    await rig.connect(lambda asked: events([unnamed, DELTA, spread]))
+    answered = await rig.post({**ASK, "stream": True}, PATH)
+    assert answered.body.startswith(b'data: {"type": ["a"]}\n\n')
+    assert b"event: response.completed\n" in answered.body
+    assert (rig.meter.events[0].status, rig.meter.events[0].error_code) == (200, None)
 
 
 @pytest.mark.parametrize(("deltas", "leave_after"), [(6, None), (40, 3)])
