@@ -441,3 +441,14 @@ async def test_one_that_keeps_failing_is_left_alone_for_a_while(rig: Rig) -> Non
     assert "has failed or refused too often" in left.json["error"]["message"]
     assert int(left.headers["retry-after"]) >= 1
     assert (await rig.post({**CHAT, "model": "other/gpt-y"})).status == 502, "by model"
+
+
+async def test_a_request_that_is_not_sent_is_no_success_of_the_provider(rig: Rig) -> None:
+    broken = await rig.connect(lambda asked: refusal(500))
+    for _ in range(4):
+        await rig.post(CHAT)
+    wrong = {"model": "other/gpt-x", "messages": [], "max_tokens": 1}
+    assert (await rig.post(wrong, "/v1/messages/count_tokens")).status == 400
+    assert (await rig.post(CHAT)).status == 502
+    assert (await rig.post(CHAT)).status == 503, "five in a row"
+    assert len(broken.asked) == 5
