@@ -49,7 +49,7 @@ class OpenAI(Passage):
         counted = openai_usage(document.get("usage"))
         if counted is not None:
             self.exchange.usage = counted
-        elif "choices" in document:  # else nothing was made
+        elif "choices" in document or "output" in document:  # else nothing was made
             self.estimate(document)
         return None
 
@@ -120,7 +120,8 @@ class Responses(OpenAI):
     def _end(self, kind: str, response: Document) -> None:
         if kind == "response.failed":
             error = response.get("error")
-            if not self.under_way and isinstance(error, dict) and str(error.get("code")) in _ELSEWHERE:
+            code = error.get("code") if isinstance(error, dict) else None
+            if not self.under_way and str(code) in _ELSEWHERE:
                 raise from_event(self.provider, self.target.name, response)
             self.exchange.error_code = "upstream_error"
         self.done = True

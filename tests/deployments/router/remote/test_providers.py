@@ -368,7 +368,8 @@ async def test_who_only_begins_has_not_answered(rig: Rig, name: str) -> None:
     second = await rig.connect(
         lambda asked: events([done]) if asked.path.endswith("/responses") else openai(asked)
     )
-    wish = Wish((Target("first/x", 1), Target("other/gpt-x", 1)), patience=0.2)
+    patience = None if reply.stall_after is None else 0.2
+    wish = Wish((Target("first/x", 1), Target("other/gpt-x", 1)), patience=patience)
     project = Project(rig.tenant.organization_id, rig.tenant.project_id)
     models = VirtualModels(rig.platform.database, rig.platform.redis)
     await models.create(project, "both", wish)
@@ -382,7 +383,8 @@ async def test_who_only_begins_has_not_answered(rig: Rig, name: str) -> None:
         assert b"error" not in answered.body.replace(b'"error":null', b"")
         used = rig.meter.events[-1]
         assert (used.base_model, used.error_code) == ("other/gpt-x", None)
-    assert len(first.asked) == len(second.asked) == len(asks)
+    assert len(second.asked) == len(asks)
+    assert patience or len(first.asked) == len(asks)
 
 
 async def test_what_comes_before_the_first_word_is_passed_on_up_to_a_bound(

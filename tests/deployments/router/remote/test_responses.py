@@ -52,6 +52,13 @@ async def test_whole_answers_and_streams(rig: Rig) -> None:
     answer.close()
 
 
+async def test_a_whole_one_without_counts_is_estimated(rig: Rig) -> None:
+    said = {"type": "message", "content": [{"type": "output_text", "text": "a" * 300}]}
+    await rig.connect(lambda asked: document({"status": "completed", "output": [said]}))
+    assert (await rig.post(ASK, PATH)).status == 200
+    assert rig.meter.events[0].completion_tokens == 100
+
+
 async def test_its_own_counts_go_before_ours(rig: Rig) -> None:
     whole = {"status": "completed", "output": [], "usage": USAGE}
     failed = {"status": "failed", "usage": USAGE, "error": {"code": "server_error"}}
@@ -90,7 +97,9 @@ async def test_what_is_no_response_is_their_fault(rig: Rig, odd: bytes) -> None:
 
 
 async def test_odd_events_that_can_be_read_are(rig: Rig) -> None:
-    spread = b'event: x\ndata: {"type": "response.completed",\ndata: "response": {"output": []}}\n\n'
+    spread = (
+        b'event: x\ndata: {"type": "response.completed",\ndata: "response": {"output": []}}\n\n'
+    )
     unnamed = b'event: response.created\ndata: {"type": ["a"]}\n\n'
     await rig.connect(lambda asked: events([unnamed, DELTA, spread]))
     answered = await rig.post({**ASK, "stream": True}, PATH)
