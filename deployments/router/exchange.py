@@ -97,6 +97,8 @@ class Exchange:
     answer: Answer | None = None
     first: bytes = b""
     """The first bytes of the answer's body: from here no other replica can take over."""
+    sent: bool = False
+    """The provider that is asked has been sent the request: what comes now is its doing."""
     cleanup: list[Callable[[], object]] = field(default_factory=list)
     """What to give back once the request is over, however it ended."""
     gone: bool = False

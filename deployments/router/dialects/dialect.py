@@ -40,8 +40,8 @@ class Events(ABC):
         """Account for whole events, and leave out what the caller did not ask for."""
 
     def _broken(self) -> None:
-        """The engine has broken the stream off."""
-        self._exchange.error_code = "engine_error"
+        """The engine has broken the stream off; a provider's failure is known already."""
+        self._exchange.error_code = self._exchange.error_code or "engine_error"
         self._exchange.usage.prompt = 0  # as for a replica that is lost: what was delivered counts
 
 

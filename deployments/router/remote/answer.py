@@ -26,6 +26,8 @@ TRANSPORT = (
 """What comes instead of bytes."""
 DRAIN = 1.0
 """Seconds for a connection to become free for the next request, once all is said."""
+MOST_HELD = 4 * 2**20
+"""Bytes of silent events that wait. Some repeat the whole request."""
 
 
 class StreamedAnswer:
@@ -44,6 +46,17 @@ class StreamedAnswer:
         self._cutter = Cutter()
         self._fault: LorikeetError | None = None
         self._over = False
+
+    async def begin(self) -> bytes:
+        """The first bytes, with an event that says something: what fails before it is no stream
+        yet, and another destination can answer. Raises LorikeetError."""
+        held = bytearray()
+        while not self._passage.under_way and len(held) < MOST_HELD:
+            piece = await self.read()
+            if not piece:
+                break
+            held += piece
+        return bytes(held)
 
     async def read(self) -> bytes:
         """Raises LorikeetError, once everything before the failure has been read."""

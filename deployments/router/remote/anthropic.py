@@ -7,11 +7,18 @@ import orjson
 from cluster.usage.event import LARGEST
 from deployments.router.remote.faults import garbage
 from deployments.router.remote.openai import without_ours
-from deployments.router.remote.passage import Document, Passage, anthropic_usage
+from deployments.router.remote.passage import (
+    ANTHROPIC_SILENT,
+    Document,
+    Passage,
+    anthropic_usage,
+)
 from deployments.router.remote.sse import Event, written
 
 
 class Anthropic(Passage):
+    silent = ANTHROPIC_SILENT
+
     @property
     def path(self) -> str:
         return self.exchange.endpoint

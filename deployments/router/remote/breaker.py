@@ -23,7 +23,9 @@ from enum import StrEnum
 from cluster.errors import Unavailable
 
 KEPT = 10_000
-"""Breakers: the oldest one goes for a newer one."""
+"""Breakers: those of the connection that was asked least lately go for a newer one."""
+MODELS = 100
+"""Breakers of one connection, whose callers may name what models they like."""
 AGES = itertools.count()
 
 Clock = Callable[[], float]
@@ -161,26 +163,24 @@ class Attempt:
             self._breaker.limited(self._age, retry_after)
 
     def unknown(self) -> None:
-        """The caller left before there was an outcome."""
+        """The request was not sent, or its caller left before there was an outcome."""
         self._breaker.unknown(self._age)
 
 
 class Breakers:
-    """One breaker for each upstream, by whatever names it: a connection, or a model of one."""
+    """One breaker for each model of each connection."""
 
     def __init__(self, trip: Trip = Trip(), clock: Clock = time.monotonic) -> None:
         self._trip = trip
         self._clock = clock
-        self._breakers: OrderedDict[str, Breaker] = OrderedDict()
+        # Both with what was asked last at their ends.
+        self._connections: OrderedDict[str, OrderedDict[str, Breaker]] = OrderedDict()
+        self._kept = 0
 
-    def ask(self, upstream: str, name: str) -> Attempt:
-        """Leave to send a request to `upstream`. Raises Unavailable where it is not given; `name`
-        is what the caller knows the upstream by."""
-        breaker = self._breakers.get(upstream)
-        if breaker is None:
-            breaker = self._breakers[upstream] = Breaker(self._trip, self._clock)
-            if len(self._breakers) > KEPT:
-                self._breakers.popitem(last=False)
+    def ask(self, connection: str, model: str, name: str) -> Attempt:
+        """Leave to send a request. Raises Unavailable where it is not given; `name` is what the
+        caller knows the model by."""
+        breaker = self._find(connection, model)
         attempt = breaker.ask()
         if attempt is None:
             raise Unavailable(
@@ -188,3 +188,18 @@ class Breakers:
                 retry_after=breaker.retry_after,
             )
         return attempt
+
+    def _find(self, connection: str, model: str) -> Breaker:
+        models = self._connections.setdefault(connection, OrderedDict())
+        self._connections.move_to_end(connection)
+        if model not in models:
+            models[model] = Breaker(self._trip, self._clock)
+            self._kept += 1
+        models.move_to_end(model)
+        if len(models) > MODELS:
+            models.popitem(last=False)
+            self._kept -= 1
+        if self._kept > KEPT:
+            _, gone = self._connections.popitem(last=False)
+            self._kept -= len(gone)
+        return models[model]

@@ -11,6 +11,7 @@ from deployments.router.exchange import Usage
 from deployments.router.remote.chat_request import to_messages
 from deployments.router.remote.faults import garbage
 from deployments.router.remote.passage import (
+    ANTHROPIC_SILENT,
     Document,
     Passage,
     anthropic_usage,
@@ -73,6 +74,8 @@ def to_completion(message: Document, created: int) -> Document:
 
 class ChatOverMessages(Passage):
     """A chat completion that a provider answers who speaks Anthropic's protocol."""
+
+    silent = ANTHROPIC_SILENT
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

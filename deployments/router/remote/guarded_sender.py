@@ -26,12 +26,16 @@ class GuardedSender:
         route = exchange.route
         assert isinstance(route, Remote), "our own replicas are watched by their pool"
         # By model: a provider limits and loses its models one by one.
-        attempt = self._breakers.ask(f"{route.connection_id}/{route.model}", route.name)
+        attempt = self._breakers.ask(route.connection_id, route.model, route.name)
+        exchange.sent = False
         begun = time.monotonic()
         try:
             answer = await self._sender.send(exchange)
         except LorikeetError as error:
-            _tell(attempt, error)
+            if exchange.sent:
+                _tell(attempt, error)
+            else:
+                attempt.unknown()
             raise
         except asyncio.CancelledError:
             hangs = not exchange.gone and time.monotonic() - begun >= HANGS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from deployments.router.remote.faults import from_event
+from deployments.router.remote.faults import from_event, garbage
 from deployments.router.remote.passage import Document, Passage, openai_object, openai_usage
 from deployments.router.remote.sse import Event, written
 
@@ -17,6 +17,8 @@ HOLDS = {
 """The list that a whole answer has."""
 DONE = b"[DONE]"
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_ELSEWHERE = frozenset({"server_error", "rate_limit_exceeded"})
+"""Failures that say nothing of the request: another destination may answer it."""
 
 
 def without_ours(body: Document, model: str) -> Document:
@@ -47,7 +49,7 @@ class OpenAI(Passage):
         counted = openai_usage(document.get("usage"))
         if counted is not None:
             self.exchange.usage = counted
-        elif "choices" in document:  # else nothing was made
+        elif "choices" in document or "output" in document:  # else nothing was made
             self.estimate(document)
         return None
 
@@ -91,6 +93,8 @@ class OpenAI(Passage):
 class Responses(OpenAI):
     """`/v1/responses`, whose stream has named events and the counts in the last one."""
 
+    silent = frozenset({"response.created", "response.queued", "response.in_progress"})
+
     def body(self) -> Document:
         return without_ours(self.exchange.document, self.target.model)
 
@@ -101,18 +105,26 @@ class Responses(OpenAI):
         kind = document.get("type")
         if kind == "error":
             raise from_event(self.provider, self.target.name, document)
-        if kind in _ENDS:
-            self.done = True
+        # A line's end within a document says nothing, and would cut the event into lines.
+        data = event.data.replace(b"\n", b" ")
+        if not isinstance(kind, str):
+            return written(data)  # nothing that the protocol knows, whatever its name
+        if kind in _ENDS or kind in self.silent:
             inner = document.get("response")
-            counted = openai_usage(inner.get("usage") if isinstance(inner, dict) else None)
-            if counted is not None:
-                self.exchange.usage = counted
-            if kind == "response.failed":
-                self.exchange.error_code = "upstream_error"
-        elif isinstance(kind, str) and kind.endswith(".delta"):
-            self.exchange.usage.completion += 1
-        name = event.name or (kind.encode() if isinstance(kind, str) else b"")
-        return written(event.data, name)
+            if not isinstance(inner, dict):
+                raise garbage(self.provider, f"a {kind} without a response")
+            if kind in _ENDS:
+                self._end(kind, inner)
+        return written(data, kind.encode())
+
+    def _end(self, kind: str, response: Document) -> None:
+        if kind == "response.failed":
+            error = response.get("error")
+            code = error.get("code") if isinstance(error, dict) else None
+            if not self.under_way and str(code) in _ELSEWHERE:
+                raise from_event(self.provider, self.target.name, response)
+            self.exchange.error_code = "upstream_error"
+        self.done = True
 
     def end(self) -> bytes:
         return Passage.end(self)

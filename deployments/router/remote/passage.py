@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -20,12 +20,17 @@ Document = dict[str, Any]
 class Passage(ABC):
     """Made for each attempt. What it returns is in the caller's dialect."""
 
+    silent: ClassVar[frozenset[str]] = frozenset()
+    """Types of the events that come before anything is generated."""
+
     def __init__(self, exchange: Exchange, target: Remote, provider: str) -> None:
         self.exchange = exchange
         self.target = target
         self.provider = provider
         self.done = False
         """Whether the stream has come to its proper end."""
+        self.under_way = False
+        """Whether an event has come that is not silent."""
 
     @property
     @abstractmethod
@@ -70,7 +75,11 @@ class Passage(ABC):
             raise garbage(self.provider, "a stream of something else than events in JSON")
         if document.get("error") is not None:
             raise from_event(self.provider, self.target.name, document)
-        return self.event(event, document)
+        made = self.event(event, document)
+        kind = document.get("type")
+        if not isinstance(kind, str) or kind not in self.silent:
+            self.under_way = True
+        return made
 
     def check(self, document: object, *, field: str, kind: type) -> Document:
         """A whole answer that has `field`. Raises LorikeetError for everything else."""
@@ -137,6 +146,9 @@ def openai_object(counted: Usage, more: object = None) -> Document:
             "cached_tokens": counted.cached,
         },
     }
+
+
+ANTHROPIC_SILENT = frozenset({"message_start", "ping"})
 
 
 def anthropic_usage(usage: object) -> Usage | None:

@@ -68,6 +68,7 @@ class Providers:
             raise InvalidRequest("The body is nested too deeply.") from error
         own = self._credentials(connection)
         # From here the provider works for the caller, who may leave before its counts come.
+        exchange.sent = True
         exchange.usage.prompt = exchange.prompt_estimate
         try:
             return await self._ask(exchange, connection, way, own, body)
@@ -96,7 +97,7 @@ class Providers:
         if incoming.status == 200 and exchange.stream and _streams(incoming):
             answer = StreamedAnswer(incoming, way, self._closing)
             try:
-                exchange.first = await answer.read()
+                exchange.first = await answer.begin()
             except BaseException:
                 answer.close()
                 raise

@@ -77,7 +77,7 @@ class ResponseRecord:
         told = orjson.loads(data(event))
         if event.startswith(ENDS):
             response = told["response"] = await self._end(told["response"])
-            if response["status"] == "incomplete":
+            if response.get("status") == "incomplete":
                 told["type"] = "response.incomplete"
         elif event.startswith(FAILED):
             told["response"] = {

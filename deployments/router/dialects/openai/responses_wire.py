@@ -18,6 +18,7 @@ from deployments.router.dialects.openai.response_record import (
 )
 from deployments.router.dialects.openai.wire import OPENAI
 from deployments.router.exchange import Exchange, Usage
+from deployments.router.remote.passage import openai_usage
 
 _DELTA = b".delta\ndata: "
 """Of the events that bring text, reasoning or a tool's arguments, about a token each."""
@@ -38,7 +39,7 @@ class OpenAIResponses:
         return render_event(error)
 
     def counts(self, document: dict[str, Any]) -> Usage:
-        return _counts(document.get("usage"))
+        return openai_usage(document.get("usage")) or Usage()
 
     def events(self, exchange: Exchange) -> Events:
         return ResponseEvents(exchange)
@@ -53,26 +54,16 @@ class ResponseEvents(Events):
     def _take(self, ready: bytes) -> bytes:
         # Stands until the counts come, which a stream that is aborted never has.
         self._exchange.usage.completion += ready.count(_DELTA)
-        if ERROR in ready or FAILED in ready:
-            self._broken()
-        for end in ENDS:
+        for end in (*ENDS, FAILED):
             if end in ready:
                 last = ready.partition(end)[2].partition(b"\n\n")[0]
-                usage = orjson.loads(last.removeprefix(b"data: "))["response"].get("usage")
-                if usage is not None:
-                    self._exchange.usage = _counts(usage)
+                response = orjson.loads(last.removeprefix(b"data: "))["response"]
+                counted = openai_usage(response.get("usage"))
+                if counted is not None:
+                    self._exchange.usage = counted
+        if ERROR in ready or FAILED in ready:
+            self._broken()
         return ready
-
-
-def _counts(usage: dict[str, Any] | None) -> Usage:
-    if usage is None:
-        return Usage()
-    details = usage.get("input_tokens_details") or {}
-    return Usage(
-        prompt=usage.get("input_tokens") or 0,
-        completion=usage.get("output_tokens") or 0,
-        cached=details.get("cached_tokens") or 0,
-    )
 
 
 OPENAI_RESPONSES = OpenAIResponses()

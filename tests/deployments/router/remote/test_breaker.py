@@ -156,11 +156,12 @@ def test_a_429_without_a_time_is_a_failure(clock: Clock) -> None:
 def test_each_upstream_has_its_own(clock: Clock) -> None:
     breakers = Breakers(TRIP, clock)
     for _ in range(TRIP.consecutive):
-        breakers.ask("conn_1", "acme/big").failed()
+        breakers.ask("conn_1", "big", "acme/big").failed()
     with pytest.raises(Unavailable, match="'acme/big'") as refused:
-        breakers.ask("conn_1", "acme/big")
+        breakers.ask("conn_1", "big", "acme/big")
     assert 1.0 <= (refused.value.retry_after or 0) <= 1.2
-    breakers.ask("conn_2", "other/big").succeeded()
+    breakers.ask("conn_1", "small", "acme/small").succeeded()
+    breakers.ask("conn_2", "big", "other/big").succeeded()
 
 
 def test_upstreams_that_are_gone_do_not_fill_the_memory(
@@ -169,8 +170,29 @@ def test_upstreams_that_are_gone_do_not_fill_the_memory(
     monkeypatch.setattr(breaker_module, "KEPT", 10)
     breakers = Breakers(TRIP, clock)
     for number in range(15):
-        breakers.ask(f"conn_{number}", "m").succeeded()
-    assert len(breakers._breakers) == 10
+        for model in ("a", "b"):
+            breakers.ask(f"conn_{number}", model, "m").succeeded()
+    kept = breakers._connections
+    assert sum(len(models) for models in kept.values()) == breakers._kept == 10
+    assert list(kept) == [f"conn_{number}" for number in range(10, 15)]
+
+
+def test_made_up_names_drop_no_breaker_that_is_used_and_none_of_others(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker_module, "KEPT", 20)
+    monkeypatch.setattr(breaker_module, "MODELS", 10)
+    breakers = Breakers(TRIP, clock)
+    for connection in ("conn_1", "conn_2"):
+        for _ in range(TRIP.consecutive):
+            breakers.ask(connection, "big", "big").failed()
+    for number in range(100):
+        breakers.ask("conn_1", f"made-up-{number}", "m").failed()
+        with pytest.raises(Unavailable):
+            breakers.ask("conn_1", "big", "big")
+    with pytest.raises(Unavailable):
+        breakers.ask("conn_2", "big", "big")
+    assert len(breakers._connections["conn_1"]) == 10
 
 
 EVENTS = st.sampled_from(["succeeded", "failed", "unknown", "limited", "wait", "late"])

@@ -11,6 +11,7 @@ from cluster.catalog.route import Remote
 from cluster.errors import (
     InvalidRequest,
     LorikeetError,
+    ModelNotFound,
     RateLimited,
     TimedOut,
     Unavailable,
@@ -30,10 +31,13 @@ class Provider:
     def __init__(self) -> None:
         self.does: LorikeetError | None = None
         self.hangs = False
+        self.takes = True
+        """Whether it is sent what it is asked."""
         self.asked = 0
 
     async def send(self, exchange: Exchange) -> Any:
         self.asked += 1
+        exchange.sent = self.takes
         if self.hangs:
             await asyncio.Event().wait()
         if self.does is not None:
@@ -93,6 +97,22 @@ async def test_the_callers_mistakes_are_not_its_failures(
     provider.does = InvalidRequest("x")
     await refused(sender, 5 * MANY)
     assert provider.asked == 5 * MANY
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("x"), ModelNotFound("x")])
+async def test_what_was_not_sent_says_nothing_of_it(provider: Provider, error: Any) -> None:
+    now = 0.0
+    sender = GuardedSender(provider, Breakers(clock=lambda: now))
+    provider.does = UpstreamFailed("x")
+    await refused(sender, MANY)
+    now += 2 * Trip().pause
+    provider.takes, provider.does = False, error
+    assert await refused(sender) is error
+    provider.takes, provider.does = True, UpstreamFailed("x")
+    assert await refused(sender) is provider.does, "the next one is the probe"
+    told = await refused(sender)
+    assert isinstance(told, Unavailable), "which has failed"
+    assert (told.retry_after or 0) > Trip().pause * (1 + Trip().jitter)
 
 
 @pytest.mark.parametrize(("hangs", "left_alone"), [(0.0, True), (60.0, False)])

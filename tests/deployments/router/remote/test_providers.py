@@ -14,6 +14,7 @@ from cluster.catalog.split import Target
 from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from cluster.errors import ModelNotFound
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
+from deployments.router.remote import answer
 from tests.deployments.router import provider as fake
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.provider import (
@@ -24,6 +25,7 @@ from tests.deployments.router.provider import (
     chunk,
     document,
     events,
+    named,
     openai,
 )
 from tests.deployments.router.test_pipeline import happens
@@ -343,6 +345,65 @@ async def test_aliases_and_virtual_models_lead_to_other_providers(rig: Rig) -> N
         await Aliases(database, redis).create(org, "k", "bot2", [Target("other/gpt-y", 1)])
 
 
+BEGUN = fake.message_events(CHAT)[0]
+OVERLOADED = named("error", error={"type": "overloaded_error", "message": "busy"})
+CREATED = named("response.created", response={"status": "in_progress", "output": []})
+QUEUED = named("response.in_progress", response={"status": "in_progress", "output": []})
+FAILED = named("response.failed", response={"error": {"code": "server_error", "message": "x"}})
+PREAMBLES = {
+    "overloaded": (events([BEGUN, named("ping"), OVERLOADED]), Protocol.ANTHROPIC),
+    "at once": (events([BEGUN + OVERLOADED]), Protocol.ANTHROPIC),
+    "stalled": (events([BEGUN, BEGUN], stall_after=1), Protocol.ANTHROPIC),
+    "cut": (events([BEGUN]), Protocol.ANTHROPIC),
+    "failed": (events([CREATED, QUEUED, FAILED]), Protocol.OPENAI),
+    "hung": (events([CREATED, QUEUED], stall_after=1), Protocol.OPENAI),
+}
+
+
+@pytest.mark.parametrize("name", PREAMBLES)
+async def test_who_only_begins_has_not_answered(rig: Rig, name: str) -> None:
+    reply, protocol = PREAMBLES[name]
+    first = await rig.connect(lambda asked: reply, protocol, "first")
+    done = named("response.completed", response={"status": "completed", "output": []})
+    second = await rig.connect(
+        lambda asked: events([done]) if asked.path.endswith("/responses") else openai(asked)
+    )
+    patience = None if reply.stall_after is None else 0.2
+    wish = Wish((Target("first/x", 1), Target("other/gpt-x", 1)), patience=patience)
+    project = Project(rig.tenant.organization_id, rig.tenant.project_id)
+    models = VirtualModels(rig.platform.database, rig.platform.redis)
+    await models.create(project, "both", wish)
+    await rig.catalog.refresh()
+    asks = {"/v1/responses": {"input": "hi", "store": False}}
+    if protocol is Protocol.ANTHROPIC:
+        asks = {MESSAGES: {**MESSAGE}, "/v1/chat/completions": {**CHAT}}
+    for path, ask in asks.items():
+        answered = await rig.post({**ask, "model": "both", "stream": True}, path)
+        assert answered.status == 200
+        assert b"error" not in answered.body.replace(b'"error":null', b"")
+        used = rig.meter.events[-1]
+        assert (used.base_model, used.error_code) == ("other/gpt-x", None)
+    assert len(second.asked) == len(asks)
+    assert patience or len(first.asked) == len(asks)
+
+
+async def test_what_comes_before_the_first_word_is_passed_on_up_to_a_bound(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "MOST_HELD", 5 * len(named("ping")))
+    reply = events([named("ping") * 9, named("ping")], stall_after=1)
+    await rig.connect(lambda asked: reply, Protocol.ANTHROPIC)
+    answered = await rig.post({**MESSAGE, "stream": True}, MESSAGES, leave_after=1)
+    assert answered.body == named("ping") * 9
+
+
+async def test_who_only_ever_begins_is_left_alone(rig: Rig) -> None:
+    broken = await rig.connect(lambda asked: events([BEGUN, OVERLOADED]), Protocol.ANTHROPIC)
+    body = {**MESSAGE, "stream": True}
+    assert {(await rig.post(body, MESSAGES)).status for _ in range(7)} == {503}
+    assert len(broken.asked) == 5
+
+
 async def test_a_removed_connection_answers_nobody(rig: Rig) -> None:
     provider = await rig.connect(openai)
     who = rig.tenant.organization_id
@@ -382,3 +443,14 @@ async def test_one_that_keeps_failing_is_left_alone_for_a_while(rig: Rig) -> Non
     assert "has failed or refused too often" in left.json["error"]["message"]
     assert int(left.headers["retry-after"]) >= 1
     assert (await rig.post({**CHAT, "model": "other/gpt-y"})).status == 502, "by model"
+
+
+async def test_a_request_that_is_not_sent_is_no_success_of_the_provider(rig: Rig) -> None:
+    broken = await rig.connect(lambda asked: refusal(500))
+    for _ in range(4):
+        await rig.post(CHAT)
+    wrong = {"model": "other/gpt-x", "messages": [], "max_tokens": 1}
+    assert (await rig.post(wrong, "/v1/messages/count_tokens")).status == 400
+    assert (await rig.post(CHAT)).status == 502
+    assert (await rig.post(CHAT)).status == 503, "five in a row"
+    assert len(broken.asked) == 5

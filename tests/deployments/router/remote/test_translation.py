@@ -146,7 +146,7 @@ async def test_failures_are_told_in_the_callers_dialect(rig: Rig, path: str) -> 
         begun = chunk({"content": "a"})
         broken = b'data: {"error": {"message": "busy", "type": "overloaded_error"}}\n\n'
     else:
-        begun, broken = THINKING[0], named("error", error=told)
+        begun, broken = THINKING[0] + THINKING[2], named("error", error=told)
     replies = {
         "busy": document({"type": "error", "error": told}, status=529),
         "broken": events([begun, broken], pace=0.01),
