@@ -138,7 +138,8 @@ async def test_who_leaves_while_redis_grants_keeps_nothing(admission, monkeypatc
         leaves.cancel()
         refused.cancel()
         await asyncio.wait([leaves, refused])
-    assert leaves.cancelled() and refused.cancelled()
+    assert leaves.cancelled()
+    assert refused.cancelled()
     answers.set()
     await asyncio.gather(*admission._unheard)
     assert not admission._unheard
