@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -13,7 +14,7 @@ from datetime import datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cluster.errors import Unavailable
+from cluster.errors import LorikeetError, Unavailable
 from cluster.settings import RedisFault
 from cluster.store.outage import Outage
 from cluster.store.schema import now
@@ -52,6 +53,8 @@ class Admission:
         self._local: dict[str, Limiter] = defaultdict(Limiter)
         self._held: dict[str, Lease] = {}
         self._unsettled: dict[str, tuple[Lease, Cost]] = {}
+        self._unheard: set[asyncio.Task[None]] = set()
+        """They give back what was granted to those who had left."""
 
     async def admit(
         self,
@@ -69,30 +72,17 @@ class Admission:
         """
         if principal.unlimited:
             return UNLIMITED
-        at = at or now()
-        cost = Cost(usd, tokens)
-        subjects = subjects_of(principal, cost, at)
-        organization = principal.organization_id
-        lease_id = f"{request_id[:64]}/{secrets.token_hex(8)}"
-        held = any(subject.is_held for subject in subjects)
-        lifetime = self._lifetime if held else 0
-        verdict, local = await self._ask(organization, lease_id, lifetime, subjects), False
-        if verdict is None:
-            if self._fault is RedisFault.REFUSE:
-                raise Unavailable("Limits cannot be checked now.", retry_after=2.0)
-            verdict, local = await self._guess(organization, lease_id, lifetime, subjects), True
-        if verdict.balances:
-            for subject, account, spent in _accounts(subjects, verdict):
-                if spent is not None:
-                    self._books.learn(subject.name, account, spent)
-        if verdict.refused is not None:
-            raise refusal(principal, subjects, verdict, cost, now())
-        requests, left = quotas(subjects, verdict)
-        taken = holds(subjects, verdict) if held else ()
-        lease = Lease(lease_id, organization, requests, left, taken, held, local)
-        if held:
-            self._held[lease_id] = lease
-        return lease
+        # Whoever leaves meanwhile, Redis may have granted it.
+        asked = asyncio.create_task(
+            self._admit(principal, request_id, Cost(usd, tokens), at or now())
+        )
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            task = asyncio.create_task(self._give_back(asked))
+            self._unheard.add(task)
+            task.add_done_callback(self._unheard.discard)
+            raise
 
     async def settle(self, lease: Lease, tokens: int, usd: int = 0) -> None:
         """Replace the reservation by the truth and free the slot. Again does nothing."""
@@ -127,6 +117,36 @@ class Admission:
                 self._outage.succeeded()
             except (RedisError, OSError) as error:
                 self._outage.failed(error)
+
+    async def _give_back(self, asked: asyncio.Task[Lease]) -> None:
+        with contextlib.suppress(LorikeetError):  # nothing was granted
+            await self.settle(await asked, 0)
+
+    async def _admit(
+        self, principal: Principal, request_id: str, cost: Cost, at: datetime
+    ) -> Lease:
+        subjects = subjects_of(principal, cost, at)
+        organization = principal.organization_id
+        lease_id = f"{request_id[:64]}/{secrets.token_hex(8)}"
+        held = any(subject.is_held for subject in subjects)
+        lifetime = self._lifetime if held else 0
+        verdict, local = await self._ask(organization, lease_id, lifetime, subjects), False
+        if verdict is None:
+            if self._fault is RedisFault.REFUSE:
+                raise Unavailable("Limits cannot be checked now.", retry_after=2.0)
+            verdict, local = await self._guess(organization, lease_id, lifetime, subjects), True
+        if verdict.balances:
+            for subject, account, spent in _accounts(subjects, verdict):
+                if spent is not None:
+                    self._books.learn(subject.name, account, spent)
+        if verdict.refused is not None:
+            raise refusal(principal, subjects, verdict, cost, now())
+        requests, left = quotas(subjects, verdict)
+        taken = holds(subjects, verdict) if held else ()
+        lease = Lease(lease_id, organization, requests, left, taken, held, local)
+        if held:
+            self._held[lease_id] = lease
+        return lease
 
     async def _ask(
         self, organization: str, lease: str, lifetime: int, subjects: Sequence[Subject]

@@ -50,7 +50,8 @@ class Pipeline:
             if not exchange.gone or task is None or task.uncancel():
                 raise  # somebody else, such as a shutdown, cancelled it
         except TimeoutError:
-            if not exchange.headers_sent:
+            # Who chose the time themselves pays for what was done in it, as one who leaves does.
+            if not exchange.headers_sent and exchange.seconds is None:
                 exchange.usage = Usage()
             seconds = exchange.seconds or self._timeout
             failure = TimedOut(f"The request took more than {seconds:g} s.")

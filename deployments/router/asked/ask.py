@@ -18,7 +18,7 @@ from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Route
 from cluster.errors import Internal, Unavailable
 from deployments.router.answer import ConnectionLost, WholeAnswer
-from deployments.router.asked.texts import CHARACTERS_PER_TOKEN
+from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.engines.sender import RETRY_PAUSE
 from deployments.router.exchange import Exchange, Usage
 
@@ -76,7 +76,7 @@ class ParseQuestion:
         assert plan is not None, "resolve comes before parse"
         own = next((one for one in plan.candidates if isinstance(one, Route)), None)
         if own is None:  # another provider says itself what it takes
-            exchange.prompt_estimate = len(exchange.body) // CHARACTERS_PER_TOKEN
+            exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
         else:
             exchange.question = question = self._read(exchange.document)
             exchange.prompt_estimate = question.estimate(own)

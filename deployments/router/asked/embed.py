@@ -14,7 +14,7 @@ from cluster.errors import ContextTooLong, InvalidRequest
 from deployments.embedding import DEPLOYMENT, Embedded
 from deployments.router.asked.ask import Answered, Call
 from deployments.router.asked.texts import (
-    CHARACTERS_PER_TOKEN,
+    about,
     all_of,
     check_long,
     check_many,
@@ -64,10 +64,7 @@ class EmbeddingRequest(BaseModel):
         return [text for text in self.input if not isinstance(text, int)]
 
     def estimate(self, route: Route) -> int:
-        return sum(
-            len(text) // CHARACTERS_PER_TOKEN if isinstance(text, str) else len(text)
-            for text in self.texts
-        )
+        return sum(about(text) if isinstance(text, str) else len(text) for text in self.texts)
 
     def call(self, route: Route) -> Call:
         if self.dimensions is not None and not route.base.has_size(self.dimensions):

@@ -13,7 +13,7 @@ from cluster.errors import InvalidRequest, NotFound
 from cluster.identifiers import new_id
 from deployments.router.asked.ask import Answered, Call
 from deployments.router.asked.texts import (
-    CHARACTERS_PER_TOKEN,
+    about,
     all_of,
     check_long,
     check_many,
@@ -70,7 +70,7 @@ class ModerationRequest(BaseModel):
         return [text for text in self.input if isinstance(text, str)]
 
     def estimate(self, route: Route) -> int:
-        return sum(map(len, self.texts)) // CHARACTERS_PER_TOKEN
+        return sum(map(about, self.texts))
 
     def call(self, route: Route) -> Call:
         return Call(DEPLOYMENT, "classify", (self.texts,))

@@ -12,7 +12,7 @@ from cluster.catalog.route import Route
 from cluster.errors import ContextTooLong, InvalidRequest
 from deployments import embedding, reranking
 from deployments.router.asked.ask import Answered, Call
-from deployments.router.asked.texts import CHARACTERS_PER_TOKEN, check_many
+from deployments.router.asked.texts import about, check_many
 from deployments.scoring import MAX_TOKENS, Scored
 from rag.cut import Cuts
 
@@ -59,14 +59,13 @@ class PairsRequest(BaseModel):
         """The answer of the model called `name`."""
 
     def estimate(self, route: Route) -> int:
-        # A reranker reads a query anew with each document.
-        characters = self._characters(pairs=route.kind is ModelKind.RERANKER)
-        return characters // CHARACTERS_PER_TOKEN
-
-    def _characters(self, *, pairs: bool) -> int:
         queries, documents = self.sides
-        times = len(documents) // len(queries) if pairs else 1
-        return times * sum(map(len, queries)) + sum(map(len, documents))
+        return self._times(route) * sum(map(about, queries)) + sum(map(about, documents))
+
+    def _times(self, route: Route) -> int:
+        """How often each query is read: by a reranker anew with each document."""
+        queries, documents = self.sides
+        return len(documents) // len(queries) if route.kind is ModelKind.RERANKER else 1
 
     def check(self) -> None:
         """Raises InvalidRequest naming the field."""
@@ -80,7 +79,8 @@ class PairsRequest(BaseModel):
                 "one for all or as many.",
                 param=first,
             )
-        if self._characters(pairs=True) > MAX_CHARACTERS:
+        times = len(documents) // len(queries)
+        if times * sum(map(len, queries)) + sum(map(len, documents)) > MAX_CHARACTERS:
             raise InvalidRequest(
                 f"{second} has more than {MAX_CHARACTERS} characters in all, {first} counted with "
                 "each.",

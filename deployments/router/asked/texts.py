@@ -9,9 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.errors import InvalidRequest
 from deployments.router.dialects.openai.errors import from_validation
-
-CHARACTERS_PER_TOKEN = 3
-"""A low estimate, so that a reservation is rather too large."""
+from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -27,6 +25,11 @@ def read(shape: type[Body], body: Mapping[str, Any]) -> Body:
 def all_of(value: object, kind: type) -> bool:
     """Whether it is a list of nothing but that."""
     return isinstance(value, list) and all(type(member) is kind for member in value)
+
+
+def about(text: str) -> int:
+    """How many tokens it has, rather too many; the shortest has one."""
+    return max(1, len(text.encode()) // BYTES_PER_TOKEN)
 
 
 def check_many(texts: Sequence[str | list[int]], field: str, most: int) -> None:

@@ -106,7 +106,7 @@ class Engines:
                 passed[replica.id] = (
                     time.monotonic() + SUSPICION if sound else self._pool.suspect(replica)
                 )
-            exchange.usage.prompt = 0
+                exchange.usage.prompt = 0
             if not sound:
                 self._transport.forget(replica)
             await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE * 2**failures / 2)
@@ -153,7 +153,7 @@ class Engines:
 
 
 def _leave(place: Place, exchange: Exchange) -> None:
-    place.leave(0 if exchange.answer is None else exchange.usage.total)
+    place.leave(exchange.usage.total)
 
 
 async def _fault(answer: ReplicaAnswer, exchange: Exchange) -> LorikeetError | None:

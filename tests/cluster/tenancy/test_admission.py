@@ -6,13 +6,16 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cluster.errors import RateLimited, Unavailable
 from cluster.settings import RedisFault
 from cluster.store.redis import connect, limits_key
+from cluster.store.script import Call, Script
 from cluster.store.sql import Database
 from cluster.tenancy.admission import Admission
 from cluster.tenancy.lease import UNLIMITED, LimitReached
@@ -115,6 +118,32 @@ async def test_settling_happens_once(admission) -> None:
     await asyncio.gather(*(admission.settle(lease, 1000) for _ in range(3)))
     after = await admission.admit(who, "req", 0)
     assert after.tokens.remaining == pytest.approx(9000, abs=100)
+
+
+async def test_who_leaves_while_redis_grants_keeps_nothing(admission, monkeypatch) -> None:
+    who = principal(max_concurrent=1)
+    granted, answers, plain = asyncio.Event(), asyncio.Event(), Script._evaluate
+
+    async def slow(script: Script, calls: Sequence[Call]) -> list[Any]:
+        told = await plain(script, calls)
+        granted.set()
+        await answers.wait()
+        return told
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Script, "_evaluate", slow)
+        leaves = asyncio.create_task(admission.admit(who, "req", 10))
+        refused = asyncio.create_task(admission.admit(who, "other", 10))
+        await granted.wait()
+        leaves.cancel()
+        refused.cancel()
+        await asyncio.wait([leaves, refused])
+    assert leaves.cancelled()
+    assert refused.cancelled()
+    answers.set()
+    await asyncio.gather(*admission._unheard)
+    assert not admission._unheard
+    await admission.admit(who, "req", 10)
 
 
 async def test_equal_request_ids_are_requests_of_their_own(admission) -> None:

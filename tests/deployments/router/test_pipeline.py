@@ -286,6 +286,7 @@ async def test_a_request_that_takes_too_long_is_a_504(rig: Rig) -> None:
     rig.pipelines["/v1/chat/completions"]._timeout = 0.2
     plain = await rig.post(CHAT)
     assert (plain.status, plain.json["error"]["code"]) == (504, "timeout")
+    assert rig.meter.events[0].prompt_tokens == 0, "the limit is ours, not the caller's"
     streamed = await rig.post({**CHAT, "stream": True})
     assert json.loads(streamed.body.split(b"\n\n")[-2][6:])["error"]["code"] == "timeout"
     # Nobody generates for a caller who was told that it is over.

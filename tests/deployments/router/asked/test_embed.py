@@ -89,6 +89,7 @@ def test_tokens_are_reserved_as_such() -> None:
     route = Route("mini", MINI, "mini")
     assert asked([[1, 2], [3]]).estimate(route) == 3
     assert asked(["x" * 30]).estimate(route) == 10
+    assert asked(["hi"] * 20).estimate(route) == 20, "nothing is for nothing"
 
 
 BIG = replace(MINI, hidden_size=1024)

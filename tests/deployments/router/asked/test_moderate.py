@@ -8,6 +8,7 @@ import pytest
 from openai.types import ModerationCreateResponse
 
 from cluster.catalog.base_models import BaseModel, ModelKind
+from cluster.catalog.route import Route
 from cluster.errors import ConfigurationError, InvalidRequest
 from deployments.router.asked.moderate import MAX_INPUTS, OPENAIS, parse
 from deployments.sequence_classifier import (
@@ -32,6 +33,10 @@ CATEGORIES = [Category(1, "violence", 0.5), Category(2, "spam", 0.75), Category(
 )
 def test_parts_are_one_text_and_strings_are_many(given: Any, texts: list[str]) -> None:
     assert parse({"input": given}).texts == texts
+
+
+def test_each_text_is_reserved_for() -> None:
+    assert parse({"input": ["hi"] * 20}).estimate(Route("guard", GUARD, "guard")) == 20
 
 
 @pytest.mark.parametrize(

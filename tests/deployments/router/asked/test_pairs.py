@@ -176,3 +176,4 @@ def test_a_reranker_is_paid_for_the_query_with_each_document() -> None:
     assert (one.estimate(reranker), one.estimate(embedder)) == (40, 30)
     many = scored(text_1=["x" * 30] * 2, text_2=["y" * 30] * 2)
     assert many.estimate(reranker) == many.estimate(embedder) == 40
+    assert ranked(query="x", documents=["y"] * 5).estimate(reranker) == 10

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.exchange import Exchange
 from deployments.router.steps.urgency import Urgency
 from deployments.router.waiting.tier import Tier
@@ -35,6 +36,16 @@ async def test_a_request_ends_at_its_time(rig: Rig, by: str) -> None:
     assert engine.aborted == 2
     assert all("timeout" not in request for request in engine.requests)
     assert [event.error_code for event in rig.meter.events] == ["timeout"] * 2
+
+
+async def test_who_ends_it_themselves_pays_for_the_prompt(rig: Rig) -> None:
+    (await rig.add_engine()).behaviour = Behaviour(tokens=1000, pace=0.01)
+    body = {**CHAT, "timeout": 0.1}
+    assert (await rig.post(body)).status == 504
+    (event,) = rig.meter.events
+    assert event.prompt_tokens == len(json.dumps(body)) // BYTES_PER_TOKEN
+    usual = _slots(rig)._usual.cost(rig.tenant.organization_id, 10**6)
+    assert usual == event.prompt_tokens, "and waits for the next turn accordingly"
 
 
 async def test_an_answer_in_time_is_an_answer(rig: Rig) -> None:
