@@ -63,7 +63,10 @@ class Pipeline:
             if failure is not None:
                 exchange.status, exchange.error_code = failure.status, failure.code
             for give_back in reversed(exchange.cleanup):
-                give_back()
+                try:
+                    give_back()
+                except Exception:  # the others are given back nevertheless
+                    log.exception("request %s kept something", exchange.id)
             await asyncio.shield(self._settle(exchange))
         if failure is not None:
             # All is given back by now: a caller who does not read keeps nothing but a connection.
