@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cluster.catalog.replicas import Replica
 from cluster.errors import Overloaded, TimedOut, Unavailable
+from deployments.router.engines.choice import Seen
 from deployments.router.engines.prefixes import Trail
 from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.waiting.hold import Hold, Kind, Ticket
@@ -203,17 +204,18 @@ class Slots:
 
     def _grant(self, model: str, queue: Queue) -> None:
         """Give what is free to those whose turn it is."""
-        full: set[Kind] = set()
+        free: dict[Kind, list[Seen]] = {}
 
         def fits(ticket: Ticket) -> bool:
-            if ticket.kind not in full and not self._pool.has_room(model, ticket.kind):
-                full.add(ticket.kind)
-            return ticket.kind not in full and self._may(queue.waiters[ticket].need, ticket.kind)
+            kind = ticket.kind
+            if kind not in free or free[kind]:  # who is full stays so
+                free[kind] = self._pool.free(model, kind)
+            return bool(free[kind]) and self._may(queue.waiters[ticket].need, kind)
 
         while (ticket := queue.hold.next(fits)) is not None:
             need, place = queue.waiters[ticket]
-            replica = self._pool.find(model, ticket.kind, need.trail)
-            assert replica is not None, "it fits"
+            # Of those that it fits: a second look may see a suspicion ended, and none of them free.
+            replica = self._pool.choose(free[ticket.kind], ticket.kind, need.trail)
             queue.pace.turn(self._clock())
             place.set_result(self._place(need, replica, ticket))
 

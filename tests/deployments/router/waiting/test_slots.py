@@ -293,6 +293,21 @@ async def test_a_suspect_is_not_taken_while_others_are_only_full(room: Room) -> 
     assert (await waiting).replica == REPLICA, "where it is the only one it is"
 
 
+async def test_a_suspicion_may_end_at_any_moment(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(REPLICA, id="other")
+    room.has(REPLICA, other)
+    places = [await room.ask() for _ in range(4)]
+    waiting = room.ask()
+    await room.held(1)
+    room.pool.suspect(REPLICA)
+    both = iter([True, True])
+    monkeypatch.setattr(room.pool, "_suspect", lambda replica: next(both, replica == other))
+    next(place for place in places if place.replica == other).leave(1)
+    assert (await waiting).replica == other
+
+
 async def test_who_can_not_wait_does_not(room: Room) -> None:
     need = Need("budgie", "budgie", "a", Tier.DEFAULT, 1.0, time.monotonic() + 60)
     await room.ask(), await room.ask()
