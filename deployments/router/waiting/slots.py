@@ -19,7 +19,7 @@ from deployments.router.engines.choice import Seen
 from deployments.router.engines.prefixes import Trail
 from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.waiting.hold import Hold, Kind, Ticket
-from deployments.router.waiting.kept import Kept
+from deployments.router.waiting.kept import KEEP, Kept
 from deployments.router.waiting.pace import Pace
 from deployments.router.waiting.tier import Tier
 from deployments.router.waiting.usual import Usual
@@ -92,6 +92,8 @@ class Slots:
         self._numbers = itertools.count()
         self._usual = Usual()
         self._kept: dict[str, Kept] = {}
+        self._lapses: dict[str, asyncio.TimerHandle] = {}
+        """By model, for those that were told that what is free is kept from them."""
         pool.on_news = self._look_again
 
     async def take(
@@ -228,7 +230,18 @@ class Slots:
             return True
         places, free = self._pool.places(need.model, kind)
         from_them = kept.from_(need.organization, places, self._clock())
-        return from_them is None or free > from_them
+        if from_them is None or free > from_them:
+            return True
+        if need.model not in self._lapses:  # nobody tells when what is kept is free for all
+            loop = asyncio.get_running_loop()
+            self._lapses[need.model] = loop.call_later(KEEP, self._lapse, need.model)
+        return False
+
+    def _lapse(self, model: str) -> None:
+        del self._lapses[model]
+        queue = self._queues.get(model)
+        if queue is not None:
+            self._grant(model, queue)
 
     def _place(self, need: Need, replica: Replica, ticket: Ticket | None) -> Place:
         self._pool.take(replica)

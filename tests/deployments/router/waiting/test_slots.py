@@ -132,6 +132,18 @@ async def test_a_place_is_kept_for_a_moment_for_who_has_just_left_it(room: Room)
     late.cancel()
 
 
+async def test_a_place_is_kept_no_longer_though_nobody_leaves_one(room: Room) -> None:
+    room.has(replace(WIDE, capacity=8))
+    for _ in range(6):
+        await room.ask("flood")
+    for place in [await room.ask("b") for _ in range(2)]:
+        place.leave(100)
+    waiting = [room.ask("flood") for _ in range(2)]
+    await room.held(2)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
+
+
 async def test_a_flood_does_not_wait_inside_the_engine_before_others(room: Room) -> None:
     room.has(replace(WIDE, capacity=6, look_ahead=2))
     first = [await room.ask("flood") for _ in range(6)]
