@@ -39,7 +39,7 @@ class Pipeline:
     async def run(self, exchange: Exchange) -> None:
         failure: LorikeetError | None = None
         try:
-            async with asyncio.timeout(self._timeout) as exchange.limit:
+            async with asyncio.timeout(exchange.seconds or self._timeout) as exchange.limit:
                 for step in self._steps:
                     await step(exchange)
         except ClientGone:
