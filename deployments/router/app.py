@@ -135,8 +135,18 @@ class Ingress:
             prices=Prices(platform.database, platform.redis),
             serve=ServeView(),
         )
+        copies: set[asyncio.Task[None]] = set()
         self._pipelines |= pipelines(
-            platform, authenticator, catalog, pool, transport, admission, book, meter, providers
+            platform,
+            authenticator,
+            catalog,
+            pool,
+            transport,
+            admission,
+            book,
+            meter,
+            providers,
+            copies,
         )
         tasks = [
             asyncio.create_task(work)
@@ -153,9 +163,10 @@ class Ingress:
         try:
             yield
         finally:
-            for task in tasks:
+            ending = [*tasks, *copies]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
             await providers.close()
             await meter.close()
             await authenticator.close()

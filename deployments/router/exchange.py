@@ -94,6 +94,9 @@ class Exchange:
     # admit
     lease: Lease | None = None
     # dispatch
+    place_wait: float = math.inf
+    """Seconds that the request may wait for a place in an engine: where another can be asked as
+    well, no more than the plan's patience."""
     answer: Answer | None = None
     first: bytes = b""
     """The first bytes of the answer's body: from here no other replica can take over."""

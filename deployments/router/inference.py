@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.price_book import PriceBook
 from cluster.catalog.route import Remote, Route
@@ -52,8 +54,9 @@ def pipelines(
     book: PriceBook,
     meter: Meter,
     providers: Providers,
+    copies: set[asyncio.Task[None]],
 ) -> dict[str, Pipeline]:
-    """The steps of each inference endpoint, in order."""
+    """The steps of each inference endpoint, in order. `copies` holds the requests to shadows."""
     settings = platform.settings
     limit = settings.request_timeout
     fields = Fields(pool)
@@ -64,7 +67,7 @@ def pipelines(
     engines = Engines(pool, Slots(pool, settings.hold_requests), transport, settings)
     others = GuardedSender(providers, Breakers())
     dispatch, stream = Dispatch({Route: engines, Remote: others}), Stream()
-    shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run)
+    shadow = Shadow(Pipeline([dispatch, stream], settle, limit).run, copies)
 
     def pipeline(parse: Step, *answer: Step, name: Step = named) -> Pipeline:
         before: list[Step] = [enter, who, read, name, deadline, resolve, parse, urgency, admit]

@@ -39,7 +39,7 @@ class Pipeline:
     async def run(self, exchange: Exchange) -> None:
         failure: LorikeetError | None = None
         try:
-            async with asyncio.timeout(self._timeout) as exchange.limit:
+            async with asyncio.timeout(exchange.seconds or self._timeout) as exchange.limit:
                 for step in self._steps:
                     await step(exchange)
         except ClientGone:
@@ -64,7 +64,10 @@ class Pipeline:
             if failure is not None:
                 exchange.status, exchange.error_code = failure.status, failure.code
             for give_back in reversed(exchange.cleanup):
-                give_back()
+                try:
+                    give_back()
+                except Exception:  # the others are given back nevertheless
+                    log.exception("request %s kept something", exchange.id)
             await asyncio.shield(self._settle(exchange))
         if failure is not None:
             # All is given back by now: a caller who does not read keeps nothing but a connection.

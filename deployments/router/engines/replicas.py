@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -65,19 +65,19 @@ class ReplicaPool:
 
         It holds the adapter or loads it. `trail` is the prompt's.
         """
-        free = self._free(model, kind)
-        return self._choice(free, kind[0], trail) if free else None
+        free = self.free(model, kind)
+        return self.choose(free, kind, trail) if free else None
 
-    def has_room(self, model: str, kind: Kind) -> bool:
-        """Whether `find` would find one."""
-        return bool(self._free(model, kind))
+    def choose(self, free: Sequence[Seen], kind: Kind, trail: Trail = ()) -> Replica:
+        """The one of `free`, which is not empty, that is to take a request of this kind."""
+        return self._choice(free, kind[0], trail)
 
     def by_prefix(self, model: str) -> bool:
         """Whether the beginning of a prompt says which replica is to take it."""
         replicas = self._replicas.get(model, ())
         return len(replicas) > 1 and any(r.routing is Routing.PREFIX for r in replicas)
 
-    def _free(self, model: str, kind: Kind) -> list[Seen]:
+    def free(self, model: str, kind: Kind) -> list[Seen]:
         """The replicas with room. A suspect is one only where there is no other, be that full."""
         fitting = list(self._fitting(model, kind))
         if self._suspects:

@@ -59,7 +59,7 @@ class Engines:
             exchange.principal.organization_id,
             exchange.tier,
             exchange.reserve,
-            min(exchange.deadline, exchange.patient_until),
+            min(exchange.deadline, exchange.patient_until, time.monotonic() + exchange.place_wait),
             self._trail(exchange, route),
         )
         if route.digest is not None:
@@ -72,7 +72,8 @@ class Engines:
         while failures <= self._retries:
             try:
                 # With an answer at hand others are tried, but nobody is waited for.
-                place = await self._slots.take(need, passed, deadline, waits=told is None)
+                waits = told is None and exchange.place_wait > 0
+                place = await self._slots.take(need, passed, deadline, waits=waits)
             except (Unavailable, TimedOut) as error:
                 raise told or error from None
             replica, sound = place.replica, False

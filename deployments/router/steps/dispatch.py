@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 from cluster.catalog.route import Destination, Remote
@@ -22,6 +23,7 @@ class Dispatch:
         watch(exchange)
         *others, last = plan.candidates
         errors: list[LorikeetError] = []
+        exchange.place_wait = plan.patience or 0.0
         for candidate in others:
             exchange.route = candidate
             try:
@@ -32,7 +34,7 @@ class Dispatch:
                     raise
                 errors.append(error)
                 exchange.usage, exchange.first = Usage(), b""
-        exchange.route = last
+        exchange.route, exchange.place_wait = last, math.inf
         try:
             exchange.answer = await self._senders[type(last)].send(exchange)
         except LorikeetError as error:

@@ -24,10 +24,15 @@ MOST = 32
 
 
 class Shadow:
-    def __init__(self, answer: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
-        """`answer` dispatches a copy, streams its answer and settles it."""
+    def __init__(
+        self,
+        answer: Callable[[Exchange], Coroutine[Any, Any, None]],
+        running: set[asyncio.Task[None]],
+    ) -> None:
+        """`answer` dispatches a copy, streams its answer and settles it. In `running` are those
+        that do so, for who has to end them."""
         self._answer = answer
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = running
 
     async def __call__(self, exchange: Exchange) -> None:
         plan = exchange.plan
@@ -48,6 +53,7 @@ def _copy(exchange: Exchange, shadow: Destination) -> Exchange:
     copy.body, copy.document = exchange.body, exchange.document
     copy.model = shadow.name
     copy.plan, copy.route = Plan((shadow,)), shadow
+    copy.seconds = exchange.seconds
     copy.stream, copy.usage_wanted = exchange.stream, exchange.usage_wanted
     copy.prompts, copy.prompt_estimate = exchange.prompts, exchange.prompt_estimate
     copy.shadow_of = exchange.id

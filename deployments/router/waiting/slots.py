@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from cluster.catalog.replicas import Replica
 from cluster.errors import Overloaded, TimedOut, Unavailable
+from deployments.router.engines.choice import Seen
 from deployments.router.engines.prefixes import Trail
 from deployments.router.engines.replicas import ReplicaPool
 from deployments.router.waiting.hold import Hold, Kind, Ticket
-from deployments.router.waiting.kept import Kept
+from deployments.router.waiting.kept import KEEP, Kept
 from deployments.router.waiting.pace import Pace
 from deployments.router.waiting.tier import Tier
 from deployments.router.waiting.usual import Usual
@@ -91,6 +92,8 @@ class Slots:
         self._numbers = itertools.count()
         self._usual = Usual()
         self._kept: dict[str, Kept] = {}
+        self._lapses: dict[str, asyncio.TimerHandle] = {}
+        """By model, for those that were told that what is free is kept from them."""
         pool.on_news = self._look_again
 
     async def take(
@@ -203,17 +206,18 @@ class Slots:
 
     def _grant(self, model: str, queue: Queue) -> None:
         """Give what is free to those whose turn it is."""
-        full: set[Kind] = set()
+        free: dict[Kind, list[Seen]] = {}
 
         def fits(ticket: Ticket) -> bool:
-            if ticket.kind not in full and not self._pool.has_room(model, ticket.kind):
-                full.add(ticket.kind)
-            return ticket.kind not in full and self._may(queue.waiters[ticket].need, ticket.kind)
+            kind = ticket.kind
+            if kind not in free or free[kind]:  # who is full stays so
+                free[kind] = self._pool.free(model, kind)
+            return bool(free[kind]) and self._may(queue.waiters[ticket].need, kind)
 
         while (ticket := queue.hold.next(fits)) is not None:
             need, place = queue.waiters[ticket]
-            replica = self._pool.find(model, ticket.kind, need.trail)
-            assert replica is not None, "it fits"
+            # Of those that it fits: a second look may see a suspicion ended, and none of them free.
+            replica = self._pool.choose(free[ticket.kind], ticket.kind, need.trail)
             queue.pace.turn(self._clock())
             place.set_result(self._place(need, replica, ticket))
 
@@ -226,7 +230,18 @@ class Slots:
             return True
         places, free = self._pool.places(need.model, kind)
         from_them = kept.from_(need.organization, places, self._clock())
-        return from_them is None or free > from_them
+        if from_them is None or free > from_them:
+            return True
+        if need.model not in self._lapses:  # nobody tells when what is kept is free for all
+            loop = asyncio.get_running_loop()
+            self._lapses[need.model] = loop.call_later(KEEP, self._lapse, need.model)
+        return False
+
+    def _lapse(self, model: str) -> None:
+        del self._lapses[model]
+        queue = self._queues.get(model)
+        if queue is not None:
+            self._grant(model, queue)
 
     def _place(self, need: Need, replica: Replica, ticket: Ticket | None) -> Place:
         self._pool.take(replica)

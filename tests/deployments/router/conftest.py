@@ -228,6 +228,7 @@ async def rig(
         book,
         meter,  # type: ignore[arg-type]
         providers,
+        set(),
     )
     made = Rig(
         settings=chosen,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.catalog.replicas import Routing
+from cluster.catalog.replicas import Replica, Routing
 from cluster.errors import Unavailable
 from cluster.store.schema import Adapter
 from cluster.tenancy.plans import Plans
@@ -309,6 +309,21 @@ async def test_a_caller_who_stops_reading_holds_nothing(
     assert (event.status, event.error_code) == (504, "timeout")
     async with asyncio.timeout(10):
         await request
+
+
+async def test_what_can_not_be_given_back_keeps_nothing_from_being_settled(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(replica: Replica) -> None:
+        raise RuntimeError("broken")
+
+    await rig.add_engine()
+    monkeypatch.setattr(rig.pool, "give_back", broken)
+    before = asyncio.all_tasks()
+    assert (await rig.post(CHAT)).status == 200
+    assert [event.completion_tokens for event in rig.meter.events] == [5]
+    assert "kept something" in caplog.text
+    await happens(lambda: not any("watch" in repr(task) for task in asyncio.all_tasks() - before))
 
 
 @pytest.mark.parametrize("stream", [False, True])

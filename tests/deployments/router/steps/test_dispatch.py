@@ -102,6 +102,64 @@ async def test_in_mid_stream_nobody_takes_over(rig: Rig) -> None:
     assert len(second.requests) == 0
 
 
+@pytest.mark.parametrize("patience", [None, 0.1])
+async def test_where_the_first_is_full_the_fallback_answers(
+    rig: Rig, patience: float | None
+) -> None:
+    first, second = await engines(rig, replace(WISH, patience=patience), capacity=1)
+    first.behaviour = Behaviour(pace=30.0)
+    hanging = asyncio.create_task(rig.post({**CHAT, "model": "budgie"}))
+    async with asyncio.timeout(5):
+        while not first.running:
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        assert (await rig.post(CHAT)).status == 200
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+    hanging.cancel()
+
+
+async def test_who_is_patient_waits_for_a_place_in_the_first(rig: Rig) -> None:
+    first, second = await engines(rig, replace(WISH, patience=30.0), capacity=1)
+    first.behaviour = Behaviour(pace=0.02)
+    own = asyncio.create_task(rig.post({**CHAT, "model": "budgie"}))
+    async with asyncio.timeout(5):
+        while not first.running:
+            await asyncio.sleep(0.01)
+    assert [(await one).status for one in (own, asyncio.create_task(rig.post(CHAT)))] == [200, 200]
+    assert (len(first.requests), len(second.requests)) == (2, 0)
+
+
+async def test_who_would_wait_beyond_their_patience_does_not_begin_to(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await engines(rig, replace(WISH, patience=30.0), capacity=1)
+    first.behaviour = Behaviour(pace=30.0)
+    slots = rig.pool.on_news.__self__  # type: ignore[attr-defined]
+    hanging = [asyncio.create_task(rig.post({**CHAT, "model": "budgie"})) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while not (first.running and slots.waiting("budgie")):
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(slots._queues["budgie"].pace, "seconds", lambda ahead, now: 40.0)
+    async with asyncio.timeout(5):
+        assert (await rig.post(CHAT)).status == 200
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+    for one in hanging:
+        one.cancel()
+
+
+async def test_the_last_one_is_waited_for_though_it_is_full(rig: Rig) -> None:
+    first, second = await engines(rig, replace(WISH, targets=WISH.targets[::-1]), capacity=1)
+    second.behaviour = Behaviour(status=500, error=BROKEN)
+    first.behaviour = Behaviour(pace=0.02)
+    own = asyncio.create_task(rig.post({**CHAT, "model": "budgie"}))
+    async with asyncio.timeout(5):
+        while not first.running:
+            await asyncio.sleep(0.01)
+    assert (await rig.post(CHAT)).status == 200
+    assert (await own).status == 200
+    assert len(first.requests) == 2
+
+
 async def test_where_the_first_is_overloaded_the_fallback_answers(rig: Rig) -> None:
     first, second = await engines(rig, capacity=1)
     first.behaviour = Behaviour(pace=30.0)

@@ -77,6 +77,17 @@ async def test_a_caller_who_leaves_takes_no_copy_along(rig: Rig) -> None:
     assert by_status[200].completion_tokens == 20
 
 
+async def test_a_copy_has_as_long_as_the_request(rig: Rig) -> None:
+    _, second = await engines(rig)
+    second.behaviour = Behaviour(pace=60.0)
+    assert (await rig.post({**CHAT, "timeout": 0.2})).status == 200
+    await recorded(rig, 2)
+    copy = rig.meter.events[1]
+    assert (copy.model, copy.status, copy.error_code) == ("finch", 504, "timeout")
+    assert copy.latency_ms < 5000
+    assert not any(occupancy.mine for occupancy in rig.pool._occupancies.values())
+
+
 async def test_no_more_copies_run_than_are_allowed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

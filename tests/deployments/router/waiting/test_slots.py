@@ -132,6 +132,18 @@ async def test_a_place_is_kept_for_a_moment_for_who_has_just_left_it(room: Room)
     late.cancel()
 
 
+async def test_a_place_is_kept_no_longer_though_nobody_leaves_one(room: Room) -> None:
+    room.has(replace(WIDE, capacity=8))
+    for _ in range(6):
+        await room.ask("flood")
+    for place in [await room.ask("b") for _ in range(2)]:
+        place.leave(100)
+    waiting = [room.ask("flood") for _ in range(2)]
+    await room.held(2)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
+
+
 async def test_a_flood_does_not_wait_inside_the_engine_before_others(room: Room) -> None:
     room.has(replace(WIDE, capacity=6, look_ahead=2))
     first = [await room.ask("flood") for _ in range(6)]
@@ -291,6 +303,21 @@ async def test_a_suspect_is_not_taken_while_others_are_only_full(room: Room) -> 
     await room.held(1)
     room.has(REPLICA)
     assert (await waiting).replica == REPLICA, "where it is the only one it is"
+
+
+async def test_a_suspicion_may_end_at_any_moment(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(REPLICA, id="other")
+    room.has(REPLICA, other)
+    places = [await room.ask() for _ in range(4)]
+    waiting = room.ask()
+    await room.held(1)
+    room.pool.suspect(REPLICA)
+    both = iter([True, True])
+    monkeypatch.setattr(room.pool, "_suspect", lambda replica: next(both, replica == other))
+    next(place for place in places if place.replica == other).leave(1)
+    assert (await waiting).replica == other
 
 
 async def test_who_can_not_wait_does_not(room: Room) -> None:
