@@ -18,6 +18,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
     ClusterError,
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -58,7 +59,9 @@ def is_outage(error: Exception) -> bool:
     """Whether Redis is away or serves nobody; else it refuses what this one call asks for."""
     if not isinstance(error, ResponseError):
         return True
-    states = (ClusterError, MasterDownError, OutOfMemoryError, ReadOnlyError)
+    states = (
+        ClusterError, MasterDownError, NoPermissionError, OutOfMemoryError, ReadOnlyError,
+    )  # fmt: skip
     return isinstance(error, states) or str(error).startswith(("BUSY ", "MISCONF ", "NOREPLICAS "))
 
 

@@ -135,8 +135,10 @@ class Admission:
     async def _ask(
         self, organization: str, lease: str, lifetime: int, subjects: Sequence[Subject]
     ) -> Verdict | None:
-        """Redis' verdict; None where it cannot be had. Raises ResponseError where Redis is there but
-        fails at this request: another's limits would not become local by it."""
+        """Redis' verdict; None where it cannot be had.
+
+        Raises ResponseError where Redis fails at this request alone.
+        """
         if not self._outage.may_try():
             return None
         try:
