@@ -15,6 +15,14 @@ from redis.asyncio import (
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    ClusterError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeout
 
 CATALOG_VERSION = "lorikeet:catalog:version"
@@ -45,6 +53,16 @@ def adapter_uses_key(model: str) -> str:
 
 def limits_key(organization: str) -> str:
     return f"lorikeet:limits:{{{organization}}}"
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether Redis is away or serves nobody; else it refuses what this one call asks for."""
+    if not isinstance(error, ResponseError):
+        return True
+    states = (
+        ClusterError, MasterDownError, NoPermissionError, OutOfMemoryError, ReadOnlyError,
+    )  # fmt: skip
+    return isinstance(error, states) or str(error).startswith(("BUSY ", "MISCONF ", "NOREPLICAS "))
 
 
 def connect(url: str, *, timeout: float = 1.0) -> Redis:

@@ -17,6 +17,7 @@
 --         'raise': an account's hash; 'renew': a sorted set
 local CONCURRENT_WAIT = 1000
 local NEVER = math.huge
+local MOST_SPENT = 2 ^ 53
 local SLOTS, USD, TOKENS, UNKNOWN = -1, -2, -3, -9
 
 local now = tonumber(ARGV[1])
@@ -178,6 +179,14 @@ local function admit()
   return answer(subjects, 0, 0, 0)
 end
 
+-- Not HINCRBY: it would fail where the sum is too large, with half of the lease settled.
+local function spend(account, field, used)
+  local known = tonumber(redis.call('HGET', account, field)) or 0
+  local spent = math.min(MOST_SPENT, known + tonumber(used))
+  redis.call('HSET', account, field, whole(spent))
+  return spent
+end
+
 local function settle()
   local lease, used_usd, used_tokens = word(), word(), word()
   local reply = { 0 }
@@ -200,8 +209,8 @@ local function settle()
       local held = redis.call('ZREM', holds, lease .. ' ' .. usd .. ' ' .. tokens) == 1
       if held then free(account, usd, tokens) end
       if held and redis.call('HEXISTS', account, 'usd') == 1 then
-        reply[#reply + 1] = redis.call('HINCRBY', account, 'usd', used_usd)
-        reply[#reply + 1] = redis.call('HINCRBY', account, 'tokens', used_tokens)
+        reply[#reply + 1] = spend(account, 'usd', used_usd)
+        reply[#reply + 1] = spend(account, 'tokens', used_tokens)
         keep(account, kept)
       else
         reply[#reply + 1] = -1
@@ -215,10 +224,10 @@ end
 local function raise()
   local account, kept = key(), number()
   for _, field in ipairs({ 'usd', 'tokens' }) do
-    local spent = word()
+    local spent = math.min(MOST_SPENT, number())
     local known = redis.call('HGET', account, field)
-    if not known or tonumber(known) < tonumber(spent) then
-      redis.call('HSET', account, field, spent)
+    if not known or tonumber(known) < spent then
+      redis.call('HSET', account, field, whole(spent))
     end
   end
   keep(account, kept)

@@ -17,14 +17,15 @@ from redis.exceptions import RedisError
 from cluster.errors import LorikeetError, Unavailable
 from cluster.settings import RedisFault
 from cluster.store.outage import Outage
+from cluster.store.redis import is_outage
 from cluster.store.schema import now
 from cluster.store.sql import Database
-from cluster.tenancy.books import Books
+from cluster.tenancy.books import PATIENT, Books
 from cluster.tenancy.lease import UNLIMITED, Lease, holds, quotas, refusal
 from cluster.tenancy.limiter import Account, Cost, Hold, Limiter, Settled, Subject, Verdict
 from cluster.tenancy.principal import Principal
 from cluster.tenancy.shared_limiter import SharedLimiter
-from cluster.tenancy.subjects import subjects_of
+from cluster.tenancy.subjects import COSTLIEST, subjects_of
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +89,15 @@ class Admission:
         """Replace the reservation by the truth and free the slot. Again does nothing."""
         if not lease.held or self._held.pop(lease.id, None) is None:
             return
-        used = Cost(usd, tokens)
+        used = Cost(min(usd, COSTLIEST), min(tokens, COSTLIEST))
         if lease.local:
             limiter = self._local[lease.organization_id]
             self._charged(lease, limiter.settle(_now(), lease.id, lease.holds, used))
-        elif not await self._settle(lease, used) and len(self._unsettled) < UNSETTLED_MOST:
-            self._unsettled[lease.id] = (lease, used)
+        elif not await self._settle(lease, used):
+            if len(self._unsettled) < UNSETTLED_MOST:
+                self._unsettled[lease.id] = (lease, used)
+            else:
+                self._doubt(lease)
 
     async def run(self) -> None:
         """Renew leases, settle what an outage left and correct accounts, until cancelled."""
@@ -116,7 +120,7 @@ class Admission:
                 await self._shared.renew(organization, self._lifetime, leases)
                 self._outage.succeeded()
             except (RedisError, OSError) as error:
-                self._outage.failed(error)
+                self._failed(error, f"leases of {organization} not renewed")
 
     async def _give_back(self, asked: asyncio.Task[Lease]) -> None:
         with contextlib.suppress(LorikeetError):  # nothing was granted
@@ -151,7 +155,10 @@ class Admission:
     async def _ask(
         self, organization: str, lease: str, lifetime: int, subjects: Sequence[Subject]
     ) -> Verdict | None:
-        """Redis' verdict; None where it cannot be had."""
+        """Redis' verdict; None where it cannot be had.
+
+        Raises ResponseError where Redis fails at this request alone.
+        """
         if not self._outage.may_try():
             return None
         try:
@@ -161,6 +168,8 @@ class Admission:
                 await self._open(organization, subjects, verdict)
                 verdict = await self._shared.admit(organization, lease, lifetime, subjects)
         except (RedisError, OSError) as error:
+            if not is_outage(error):
+                raise
             self._outage.failed(error)
             return None
         except Unavailable:  # the database, which has told so itself
@@ -193,17 +202,32 @@ class Admission:
         return limiter.admit(_now(), lease, lifetime, subjects)
 
     async def _settle(self, lease: Lease, used: Cost) -> bool:
-        """Whether Redis has heard of it."""
+        """Whether Redis has heard of it, if only to fail at it: again would be the same."""
         if not self._outage.may_try():
             return False
         try:
             settled = await self._shared.settle(lease.organization_id, lease.id, lease.holds, used)
         except (RedisError, OSError) as error:
-            self._outage.failed(error)
-            return False
+            self._failed(error, f"lease {lease.id} not settled")
+            if is_outage(error):
+                return False
+            self._doubt(lease)
+            return True
         self._outage.succeeded()
         self._charged(lease, settled)
         return True
+
+    def _failed(self, error: RedisError | OSError, what: str) -> None:
+        if is_outage(error):
+            self._outage.failed(error)
+        else:
+            log.error("Redis refused, %s: %s", what, error)
+
+    def _doubt(self, lease: Lease) -> None:
+        """Only the row in SQL will tell what this request has used."""
+        for hold in lease.holds:
+            if hold.account is not None:
+                self._books.doubt(lease.organization_id, hold.subject, hold.account)
 
     def _charged(self, lease: Lease, settled: Settled) -> None:
         """Learn what the accounts have spent now; doubt those that Redis has not charged."""
@@ -223,7 +247,9 @@ class Admission:
                         break
                     del self._unsettled[lease.id]
                 if self._outage.since is None and self._books.outage.since is None:
-                    self._local.clear()  # Redis counts again; the next outage starts afresh
+                    # Redis counts again; the next outage starts afresh
+                    for organization in self._local.keys() - self._books.late():
+                        del self._local[organization]
             await self.renew()
 
     async def _correct(self) -> None:
@@ -238,13 +264,16 @@ class Admission:
                 return
             organization, subject, account = doubt.organization_id, doubt.subject, doubt.account
             try:
-                spent = await self._books.spent(organization, subject, account)
+                spent = await self._books.spent(organization, subject, account, PATIENT)
                 await self._shared.raise_to(organization, subject, account, spent)
             except Unavailable:
-                return
+                continue  # another's may be had
             except (RedisError, OSError) as error:
-                self._outage.failed(error)
-                return
+                self._failed(error, f"account {account.name} not corrected")
+                if is_outage(error):
+                    return
+            except Exception:  # a task that ends here would take `run` with it
+                log.exception("account %s not corrected", account.name)
             self._books.looked(doubt)
 
 

@@ -25,6 +25,8 @@ LOOK_AGAIN = (3.0, 15.0, 120.0)
 two, where nothing is in its way."""
 PATIENCE = 2.0
 """Seconds that a request waits for SQL's sum."""
+PATIENT = 15.0
+"""Those that a correction waits: nobody waits for it, and some sums are long."""
 MOST_KNOWN = 10_000
 
 
@@ -48,23 +50,34 @@ class Books:
         self._clock = clock
         self._known: dict[tuple[str, str], Cost] = {}
         self._doubts: dict[tuple[str, str], Doubt] = {}
-        self._asking: dict[tuple[str, str], asyncio.Task[Cost]] = {}
+        self._asking: dict[tuple[str, str, float | None], asyncio.Task[Cost]] = {}
+        self._late: dict[tuple[str, str], tuple[str, Outage]] = {}
+        """Accounts whose sum has taken too long, with their organization. The others' may not."""
 
-    async def spent(self, organization_id: str, subject: str, account: Account) -> Cost:
+    async def spent(
+        self, organization_id: str, subject: str, account: Account, patience: float | None = None
+    ) -> Cost:
         """By SQL, or by what this process has seen where that is more. Raises Unavailable.
 
-        Those who ask at once share an answer.
+        Those who ask at once share an answer. Without `patience`, a request waits for it.
         """
-        name = (subject, account.name)
+        name = (subject, account.name, patience)
         task = self._asking.get(name)
         if task is None:
+            late = self._late.get((subject, account.name))
+            if late is not None and patience is None and not late[1].may_try():
+                raise Unavailable("The budget cannot be checked now.")
             if not self.outage.may_try():
                 raise Unavailable("The budget cannot be checked now.")
             task = self._asking[name] = asyncio.create_task(
-                self._ask(organization_id, subject, account)
+                self._ask(organization_id, subject, account, patience or PATIENCE)
             )
             task.add_done_callback(lambda done: self._answered(name, done))
         return _most(await asyncio.shield(task), self.known(subject, account))
+
+    def late(self) -> set[str]:
+        """The organizations of which some account could not be summed in time."""
+        return {organization_id for organization_id, _ in self._late.values()}
 
     def known(self, subject: str, account: Account) -> Cost:
         """What this process has seen last."""
@@ -100,7 +113,7 @@ class Books:
         pause, *later = doubt.later
         self._put(replace(doubt, at=self._clock() + pause, later=tuple(later)))
 
-    def _answered(self, name: tuple[str, str], task: asyncio.Task[Cost]) -> None:
+    def _answered(self, name: tuple[str, str, float | None], task: asyncio.Task[Cost]) -> None:
         del self._asking[name]
         if not task.cancelled():
             task.exception()  # those who asked may all have left
@@ -108,17 +121,34 @@ class Books:
     def _put(self, doubt: Doubt) -> None:
         self._doubts[doubt.subject, doubt.account.name] = doubt
 
-    async def _ask(self, organization_id: str, subject: str, account: Account) -> Cost:
+    async def _ask(
+        self, organization_id: str, subject: str, account: Account, patience: float
+    ) -> Cost:
         key = None if subject == organization_id else subject
         window = account.window
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 found = await spent(self._database, organization_id, key, window.start, window.end)
-        except (Unavailable, TimeoutError) as error:
+        except TimeoutError as error:
+            self._is_late(organization_id, subject, account, error)
+            raise Unavailable("The budget cannot be checked now.") from error
+        except Unavailable as error:
             self.outage.failed(error)
             raise Unavailable("The budget cannot be checked now.") from error
         self.outage.succeeded()
+        late = self._late.pop((subject, account.name), None)
+        if late is not None:
+            late[1].succeeded()
         return found
+
+    def _is_late(
+        self, organization_id: str, subject: str, account: Account, error: TimeoutError
+    ) -> None:
+        name = (subject, account.name)
+        if name not in self._late and len(self._late) >= MOST_KNOWN:
+            del self._late[next(iter(self._late))]
+        outage = Outage(f"the sum of budget {account.name}", clock=self._clock)
+        self._late.setdefault(name, (organization_id, outage))[1].failed(error)
 
 
 def _most(one: Cost, other: Cost) -> Cost:

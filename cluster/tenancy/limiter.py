@@ -5,7 +5,7 @@ A rate is a bucket that fills by each request's cost and drains steadily (GCRA s
 admits a burst of `limit` at once and `limit` a period for ever, and knows exactly when a refused
 request will fit. Levels count in units of cost times period and times are whole milliseconds, so
 every number is an integer below 2**53 and Lua's doubles agree with Python's integers to the last
-bit.
+bit. What an account has spent stays at 2**53 when it gets there: no budget has so much.
 
 A limit that is changed begins anew, with a bucket of its own: what a large one let through would
 block a small one for hours.
@@ -34,6 +34,7 @@ CONCURRENT_WAIT = 1_000
 """When to try again for a slot: nobody knows when another request ends. The same holds for what
 running requests have reserved of a budget."""
 BUDGET_USD, BUDGET_TOKENS = "budget_usd", "budget_tokens"
+MOST_SPENT = 2**53
 
 
 class Cost(NamedTuple):
@@ -160,6 +161,10 @@ class _Book:
         return Balance(self.spent, held)
 
 
+def _at_most(spent: Cost) -> Cost:
+    return Cost(min(spent.usd, MOST_SPENT), min(spent.tokens, MOST_SPENT))
+
+
 class Limiter:
     """Levels, leases and accounts. Every method takes the time in milliseconds."""
 
@@ -210,7 +215,8 @@ class Limiter:
                 if book.held.pop(lease, None) is None or book.spent is None:
                     spent.append(None)
                 else:
-                    book.spent = Cost(book.spent.usd + used.usd, book.spent.tokens + used.tokens)
+                    usd, tokens = book.spent
+                    book.spent = _at_most(Cost(usd + used.usd, tokens + used.tokens))
                     spent.append(book.spent)
         return Settled(found, tuple(spent))
 
@@ -229,7 +235,8 @@ class Limiter:
         """Open an account, or correct one that has heard of less."""
         book = self._books.setdefault((subject, account), _Book())
         known = book.spent or Cost()
-        book.spent = Cost(max(known.usd, spent.usd), max(known.tokens, spent.tokens))
+        highest = Cost(max(known.usd, spent.usd), max(known.tokens, spent.tokens))
+        book.spent = _at_most(highest)
 
     def _forget_ended(self, now: int, subject: Subject) -> None:
         leases = self._leases.get(subject.name, {})

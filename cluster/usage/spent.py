@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Double, cast, func, select
 
 from cluster.store.schema import UsageEvent, now
 from cluster.store.sql import Database
 from cluster.tenancy.budget import Budget
-from cluster.tenancy.limiter import Cost
+from cluster.tenancy.limiter import MOST_SPENT, Cost
 
 
 async def spent(
@@ -23,10 +23,12 @@ async def spent(
 
     A shadow's copies are nobody's request: no budget pays for them.
     """
-    tokens = UsageEvent.prompt_tokens + UsageEvent.completion_tokens
-    query = select(
-        func.coalesce(func.sum(UsageEvent.cost), 0), func.coalesce(func.sum(tokens), 0)
-    ).where(UsageEvent.organization_id == organization_id, UsageEvent.shadow_of.is_(None))
+    # Databases fail where a sum of integers is too large; doubles are as exact up to MOST_SPENT.
+    cost = cast(UsageEvent.cost, Double)
+    tokens = cast(UsageEvent.prompt_tokens, Double) + cast(UsageEvent.completion_tokens, Double)
+    query = select(func.coalesce(func.sum(cost), 0), func.coalesce(func.sum(tokens), 0)).where(
+        UsageEvent.organization_id == organization_id, UsageEvent.shadow_of.is_(None)
+    )
     if key_id is not None:
         query = query.where(UsageEvent.key_id == key_id)
     if since is not None:
@@ -35,7 +37,7 @@ async def spent(
         query = query.where(UsageEvent.started_at < until)
     async with database.begin() as session:
         usd, used = (await session.execute(query)).one()
-    return Cost(int(usd), int(used))
+    return Cost(int(min(usd, MOST_SPENT)), int(min(used, MOST_SPENT)))
 
 
 async def spent_of(

@@ -158,7 +158,7 @@ def anthropic_usage(usage: object) -> Usage | None:
     cached = count(usage, "cache_read_input_tokens")
     inputs = count(usage, "input_tokens") + cached + count(usage, "cache_creation_input_tokens")
     outputs = count(usage, "output_tokens")
-    return Usage(inputs, outputs, cached) if inputs or outputs else None
+    return Usage(min(inputs, LARGEST), outputs, cached) if inputs or outputs else None
 
 
 def anthropic_object(counted: Usage) -> Document:

@@ -6,9 +6,9 @@ import time
 
 from cluster.catalog.price_book import PriceBook
 from cluster.tenancy.admission import Admission
-from cluster.usage.event import UsageEvent
+from cluster.usage.event import LARGEST, UsageEvent
 from cluster.usage.meter import Meter
-from deployments.router.exchange import Exchange
+from deployments.router.exchange import Exchange, Usage
 
 
 class Settle:
@@ -18,9 +18,15 @@ class Settle:
         self._meter = meter
 
     async def __call__(self, exchange: Exchange) -> None:
-        cost = self._cost(exchange)
-        if exchange.lease is not None:
-            await self._admission.settle(exchange.lease, exchange.usage.total, cost)
+        usage = _within(exchange.usage)
+        cost = self._cost(exchange, usage)
+        try:
+            if exchange.lease is not None:
+                await self._admission.settle(exchange.lease, usage.total, cost)
+        finally:
+            self._record(exchange, usage, cost)
+
+    def _record(self, exchange: Exchange, usage: Usage, cost: int) -> None:
         principal, route = exchange.principal, exchange.route
         if principal is None:  # nobody to charge it to
             return
@@ -40,9 +46,9 @@ class Settle:
                 stream=exchange.stream,
                 status=exchange.status,
                 error_code=exchange.error_code,
-                prompt_tokens=exchange.usage.prompt,
-                completion_tokens=exchange.usage.completion,
-                cached_tokens=exchange.usage.cached,
+                prompt_tokens=usage.prompt,
+                completion_tokens=usage.completion,
+                cached_tokens=usage.cached,
                 cost=cost,
                 latency_ms=(now - exchange.started) * 1000,
                 ttft_ms=None if first is None else (first - exchange.started) * 1000,
@@ -52,11 +58,20 @@ class Settle:
             )
         )
 
-    def _cost(self, exchange: Exchange) -> int:
+    def _cost(self, exchange: Exchange, usage: Usage) -> int:
         """At the price of when it started, in nano-dollars."""
-        who, route, usage = exchange.principal, exchange.route, exchange.usage
+        who, route = exchange.principal, exchange.route
         if who is None or route is None:
             return 0
         names = (exchange.model, route.name, route.base_name)
         price = self._book.find(who.organization_id, names, exchange.started_at)
         return price.cost(usage.prompt, usage.cached, usage.completion)
+
+
+def _within(usage: Usage) -> Usage:
+    """Counts that can be charged and stored, whatever an engine or a provider has told."""
+    return Usage(_count(usage.prompt), _count(usage.completion), _count(usage.cached))
+
+
+def _count(told: object) -> int:
+    return min(max(told, 0), LARGEST) if type(told) is int else 0

@@ -9,22 +9,27 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from redis.exceptions import ResponseError
 
 from cluster.errors import InvalidRequest, RateLimited, Unavailable
 from cluster.settings import RedisFault
 from cluster.store import schema
-from cluster.store.redis import connect
+from cluster.store.redis import connect, limits_key
 from cluster.store.schema import now
 from cluster.store.sql import Database
+from cluster.tenancy import admission as admissions
 from cluster.tenancy import books
 from cluster.tenancy.admission import Admission
 from cluster.tenancy.budget import Budget, Period, Terms, new_budget
 from cluster.tenancy.lease import BudgetSpent, LimitReached
+from cluster.tenancy.limiter import MOST_SPENT
 from cluster.tenancy.principal import Limits, Principal
 from cluster.usage.money import NANOS
 from cluster.usage.spent import spent
 
+MOST = 2**31 - 1
 WHO = Principal("org-a", "a", "proj-a", "key-a", frozenset(), Limits(), "salt")
+OTHER = replace(WHO, organization_id="org-b", key_id="key-b")
 MONTH = Budget("b1", Period.MONTH, usd=10 * NANOS)
 NOWHERE = Database("sqlite+aiosqlite:////nowhere/at/all.db")
 
@@ -105,6 +110,90 @@ async def test_what_was_spent_is_summed(database) -> None:
     assert await spent(database, "org-a", None, month, None) == (2**52 + 12, 9)
     assert await spent(database, "org-a", "key-a", month, now()) == (2**52 + 5, 6)
     assert await spent(database, "org-a", None, now(), None) == (0, 0)
+
+
+async def test_a_sum_larger_than_integers_is_the_most(database) -> None:
+    await used(database, 2**62, 2**62, 2**62, prompt_tokens=MOST, completion_tokens=MOST)
+    assert await spent(database, "org-a", None, None, None) == (MOST_SPENT, 6 * MOST)
+
+
+async def test_who_spends_more_than_integers_hold_stops_nobody_else(admission, redis) -> None:
+    who, other = replace(WHO, budget=MONTH), replace(OTHER, budget=MONTH)
+    for _ in range(10):
+        await admission.settle(await admission.admit(who, "a", 1, 0), 1, 2**70)
+    account = f"{limits_key('org-a')}:budget:b1:{MONTH.window(now()).name}"
+    assert int(await redis.hget(account, "usd")) == MOST_SPENT
+    with pytest.raises(BudgetSpent):
+        await admission.admit(who, "a", 1, 1)
+    assert not (await admission.admit(other, "b", 1, 1)).local
+
+
+async def test_what_redis_refuses_of_one_is_no_outage(admission, redis) -> None:
+    who, other = replace(WHO, budget=MONTH), replace(OTHER, budget=MONTH)
+    lease = await admission.admit(who, "a", 1, 1)
+    admission._books._doubts.clear()
+    await redis.set(f"{limits_key('org-a')}:budget:b1:{MONTH.window(now()).name}", "no hash")
+    with pytest.raises(ResponseError):
+        await admission.admit(who, "b", 1, 1)
+    await admission.settle(lease, 1, 1)
+    assert not admission._unsettled, "again would be the same"
+    assert len(admission._books._doubts) == 1
+    assert not (await admission.admit(other, "c", 1, 1)).local
+
+
+async def test_a_sum_that_takes_long_delays_nobody_else(redis, filled, monkeypatch) -> None:
+    monkeypatch.setattr(books, "LOOK_AGAIN", (0.0, 0.0))
+    admission, plain = Admission(redis, filled), books.spent
+    who, other = replace(WHO, budget=MONTH), replace(OTHER, budget=MONTH)
+    for each in (who, other):
+        await admission.settle(await admission.admit(each, "a", 1, 1), 1, 0)
+
+    async def long(database, organization_id, *more):
+        if organization_id == "org-a":
+            raise TimeoutError
+        return await plain(database, organization_id, *more)
+
+    monkeypatch.setattr(books, "spent", long)
+    await used(filled, 10 * NANOS, organization_id="org-b")
+    await admission.correct()
+    with pytest.raises(BudgetSpent):
+        await admission.admit(other, "b", 1, 1)
+    await redis.flushall()
+    assert (await admission.admit(who, "c", 1, 1)).local
+    third = replace(OTHER, organization_id="org-c", budget=MONTH)
+    assert not (await admission.admit(third, "d", 1, 1)).local
+
+
+async def test_a_correction_that_fails_ends_no_other(redis, filled, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(books, "LOOK_AGAIN", (0.0, 0.0))
+    admission, plain = Admission(redis, filled), books.spent
+    who, other = replace(WHO, budget=MONTH), replace(OTHER, budget=MONTH)
+    for each in (who, other):
+        await admission.settle(await admission.admit(each, "a", 1, 1), 1, 0)
+
+    async def fails(database, organization_id, *more):
+        if organization_id == "org-a":
+            raise RuntimeError("boom")
+        return await plain(database, organization_id, *more)
+
+    monkeypatch.setattr(books, "spent", fails)
+    await used(filled, 10 * NANOS, organization_id="org-b")
+    await admission.correct()
+    assert "not corrected" in caplog.text
+    with pytest.raises(BudgetSpent):
+        await admission.admit(other, "b", 1, 1)
+
+
+async def test_a_settlement_too_many_is_left_to_sql(redis_server, filled, monkeypatch) -> None:
+    monkeypatch.setattr(admissions, "UNSETTLED_MOST", 0)
+    redis = connect(redis_server.url)
+    admission = Admission(redis, filled)
+    lease = await admission.admit(replace(WHO, budget=MONTH), "a", 1, 1)
+    admission._books._doubts.clear()
+    redis_server.stop()
+    await admission.settle(lease, 1, 1)
+    assert [doubt.organization_id for doubt in admission._books._doubts.values()] == ["org-a"]
+    await redis.aclose()
 
 
 async def test_a_budget_is_reserved_and_settled_to_the_truth(admission) -> None:

@@ -88,6 +88,13 @@ steps = st.lists(
     steps=[("raise", 0, 1, 0), ("admit", 0, 20, 0), ("admit", 0, 20, 0), ("admit", 0, 20, 0),
            ("settle", 0, 10, 0), ("admit", 40_000, 20, 0), ("settle", 0, 10, 1)],
 )  # fmt: skip
+# More than integers of 64 bits hold.
+@example(
+    whose=[Allowed(budget=(None, 5)), Allowed(budget=(5, None))],
+    lifetime=LIFETIME,
+    steps=[("raise", 0, 0, 0), ("admit", 0, 0, 0), ("admit", 0, 0, 0), ("settle", 0, 2**62, 0),
+           ("settle", 0, 2**62, 1), ("raise", 0, 2**62, 0), ("admit", 0, 1, 0)],
+)  # fmt: skip
 def test_redis_agrees_with_the_model(redis_url, whose, lifetime, steps) -> None:
     asked = asyncio.run(_compare(redis_url, whose, lifetime, steps))
     assert len(asked) == sum(step[0] not in ("renew", "raise") for step in steps)

@@ -63,12 +63,10 @@ class ParseInference:
         _bad_words(body, exchange.prompts)
         check_texts(body, "stop")
         check_salt(body)
+        for field in ("max_completion_tokens", "max_tokens"):
+            check_whole(body, field)
         at_least(body, "max_completion_tokens", 1)
-        top = body.get("top_logprobs")
-        if top is not None and (not isinstance(top, int) or isinstance(top, bool)):
-            raise InvalidRequest(
-                f"top_logprobs must be a whole number, not {kind(top)}.", param="top_logprobs"
-            )
+        check_whole(body, "top_logprobs")
         at_least(body, "top_logprobs", 0)
         options = body.get("stream_options")
         if exchange.stream:
@@ -78,9 +76,7 @@ class ParseInference:
         bound = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_COMPLETION
         answers = _answers(body)
         exchange.prompt_estimate = len(exchange.body) // BYTES_PER_TOKEN
-        exchange.reserve = exchange.prompt_estimate
-        if isinstance(bound, int):
-            exchange.reserve += max(0, bound) * answers * exchange.prompts
+        exchange.reserve = exchange.prompt_estimate + max(0, bound) * answers * exchange.prompts
 
 
 def check_messages(body: dict[str, Any]) -> None:
@@ -122,12 +118,11 @@ def _prompts(body: dict[str, Any]) -> int:
 
 
 def _answers(body: dict[str, Any]) -> int:
-    """How many answers to each prompt. The engine would also read a number in a string."""
-    answers = body.get("n")
+    """How many answers to each prompt."""
+    check_whole(body, "n")
+    answers: int | None = body.get("n")
     if answers is None:
         return 1
-    if not isinstance(answers, int) or isinstance(answers, bool):
-        raise InvalidRequest(f"n must be a whole number, not {kind(answers)}.", param="n")
     if answers > MAX_ANSWERS:
         raise InvalidRequest(f"n is {answers}; at most {MAX_ANSWERS} are made.", param="n")
     return max(1, answers)
@@ -172,6 +167,13 @@ def check_salt(body: dict[str, Any]) -> None:
             f"cache_salt has {len(salt)} characters; it must have 1 to {MAX_SALT}.",
             param="cache_salt",
         )
+
+
+def check_whole(body: dict[str, Any], field: str) -> None:
+    """The engine would also read a number in a string, of which nothing would be reserved."""
+    value = body.get(field)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise InvalidRequest(f"{field} must be a whole number, not {kind(value)}.", param=field)
 
 
 def at_least(body: dict[str, Any], field: str, least: int) -> None:

@@ -17,6 +17,7 @@ from deployments.router.dialects.openai.parse import (
     at_least,
     check_salt,
     check_texts,
+    check_whole,
 )
 from deployments.router.dialects.openai.response_record import ResponseRecord
 from deployments.router.exchange import Exchange
@@ -50,6 +51,7 @@ class ParseResponses:
                 raise InvalidRequest(f"{why}: {field} is not taken.", param=field)
         _check_tools(body)
         body["metadata"] = labels(body.get("metadata"))
+        check_whole(body, "max_output_tokens")
         at_least(body, "max_output_tokens", 1)
         at_least(body, "top_logprobs", 0)
         check_texts(body, "stop")
@@ -76,9 +78,7 @@ class ParseResponses:
         )
         bound = body.get("max_output_tokens") or DEFAULT_COMPLETION
         exchange.prompt_estimate = size // BYTES_PER_TOKEN
-        exchange.reserve = exchange.prompt_estimate
-        if isinstance(bound, int):
-            exchange.reserve += max(0, bound)
+        exchange.reserve = exchange.prompt_estimate + max(0, bound)
 
     async def _past(self, exchange: Exchange, body: dict[str, Any], *, store: bool) -> Past | None:
         """What is continued. Either way the store is known to be there, where it will be needed."""

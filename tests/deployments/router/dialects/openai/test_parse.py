@@ -107,7 +107,12 @@ async def test_a_salt_is_a_text_of_some_length(salt: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("max_completion_tokens", -1), ("max_completion_tokens", 0)]
-    + [("top_logprobs", value) for value in (-1, "2", 1.5, True)],
+    + [("top_logprobs", value) for value in (-1, "2", 1.5, True)]
+    + [
+        (field, value)
+        for field in ("max_tokens", "max_completion_tokens")
+        for value in ("8000", 8000.0, True, [1])
+    ],
 )
 async def test_a_number_is_refused_by_the_name_it_was_sent_with(field: str, value: Any) -> None:
     messages = [{"role": "user", "content": "a"}]
