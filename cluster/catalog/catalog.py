@@ -18,11 +18,15 @@ from cluster.catalog.snapshot import Listing, Snapshot, compose
 from cluster.catalog.virtual_models import present_virtual_models
 from cluster.errors import LorikeetError, ModelNotFound, Unavailable
 from cluster.store.schema import Adapter, AliasRow, ConnectionRow, VirtualModelRow
-from cluster.store.sql import Database
+from cluster.store.sql import Database, within
 from cluster.waiting import happens
 
 log = logging.getLogger(__name__)
 POLL = 5.0
+LOOK_WITHIN = 5.0
+"""Seconds that a caller of an unknown name waits for SQL to say so."""
+READ_WITHIN = 10.0
+"""Seconds that reading all names may take: whoever comes after waits as long for their turn."""
 
 
 class Catalog:
@@ -75,7 +79,7 @@ class Catalog:
         )
         there = or_(adapter.exists(), alias.exists(), virtual.exists(), connection.exists())
         try:
-            async with self._database.begin() as session:
+            async with within(LOOK_WITHIN), self._database.begin() as session:
                 return bool(await session.scalar(select(there)))
         except Unavailable:
             return False
@@ -96,8 +100,15 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Read the names anew. Refreshes take turns: a slow one must not undo a later one."""
-        async with self._turn:
+        async with within(READ_WITHIN), self._turn:
             await self._read()
+
+    async def catch_up(self) -> None:
+        """`refresh` after a change that is made: one that can't be seen yet did not fail."""
+        try:
+            await self.refresh()
+        except LorikeetError as error:
+            log.warning("a change of the catalogue is made and not in use yet: %s", error)
 
     async def _read(self) -> None:
         bases = {model.name: model for model in await BaseModels(self._database).list()}

@@ -362,6 +362,8 @@ class StoredCompletion(Row):
     answer: Mapped[dict[str, Any]]
     labels: Mapped[dict[str, Any]]
     """The caller's `metadata`."""
+    bytes: Mapped[int]
+    """Of the answer, as JSON."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
     __table_args__ = (Index("stored_completions_order", "organization_id", "created_at", "id"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from cluster.store.schema import Row
 MIGRATIONS = Path(__file__).parent / "migrations"
 NUL_REFUSED = "22021"
 """PostgreSQL's SQLSTATE for a NUL character in a text."""
+COMMAND_TIMEOUT = 10.0
+"""Seconds that PostgreSQL has for a statement. One that is cut off would hold whoever asks it until
+TCP gives up, which may take hours."""
 SCHEMA_LOCK = 0x10121CEE  # any constant: it names our advisory lock in PostgreSQL
 
 
@@ -36,7 +40,8 @@ class Database:
         self.url = url
         sqlite = url.startswith("sqlite")
         options: dict[str, Any] = {} if sqlite else {"pool_size": 5, "max_overflow": 10}
-        options["connect_args"] = {"timeout": 30} if sqlite else {"timeout": 5}
+        asyncpg = {"timeout": 5, "command_timeout": COMMAND_TIMEOUT}
+        options["connect_args"] = {"timeout": 30} if sqlite else asyncpg
         self._engine = create_async_engine(url, pool_pre_ping=not sqlite, **options)
         if sqlite:
             event.listen(self._engine.sync_engine, "connect", _sqlite_pragmas)
@@ -46,7 +51,8 @@ class Database:
     async def begin(self) -> AsyncIterator[AsyncSession]:
         """A transaction: committed at the end of the block, rolled back by an exception.
 
-        Raises InvalidRequest where PostgreSQL refuses a text; SQLite takes it.
+        A statement that PostgreSQL doesn't answer in time is an outage too: asyncpg's TimeoutError
+        is an OSError. Raises InvalidRequest where PostgreSQL refuses a text; SQLite takes it.
         """
         try:
             async with self._sessions.begin() as session:
@@ -63,6 +69,16 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Raises Unavailable where the block, which waits for the database, takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("The database does not answer.") from error
 
 
 async def insert_missing(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
+import orjson
 from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from cluster.errors import NotFound
 from cluster.store.page import Order, Page, fetch_page
@@ -14,6 +17,9 @@ from cluster.store.schema import StoredCompletion, StoredLabel, now
 from cluster.store.sql import Database
 from cluster.stored.excerpt import MAX_LIST, excerpt
 from cluster.tenancy.principal import Principal
+
+MAX_PAGE = 16 * 2**20
+"""Bytes of the answers on one page, unless it has but one. They are read on the event loop."""
 
 
 class Completions:
@@ -42,6 +48,7 @@ class Completions:
                     messages=list(messages),
                     answer=answer,
                     labels=dict(labels),
+                    bytes=len(orjson.dumps(answer)),
                     created_at=now(),
                 )
             )
@@ -62,7 +69,10 @@ class Completions:
         limit: int,
         order: Order = Order.ASCENDING,
     ) -> Page[StoredCompletion]:
-        """Those of `model` that have all these labels."""
+        """Those of `model` that have all these labels, without their messages.
+
+        A page of large answers has fewer than `limit`.
+        """
         query: Select[StoredCompletion] = select(StoredCompletion).where(
             StoredCompletion.organization_id == organization_id
         )
@@ -79,9 +89,27 @@ class Completions:
             )
         keys = (StoredCompletion.created_at, StoredCompletion.id)
         async with self._database.begin() as session:
-            return await fetch_page(
-                session, query, keys, after=after, limit=limit, max_limit=MAX_LIST, order=order
+            found = await fetch_page(
+                session,
+                query.options(defer(StoredCompletion.messages), defer(StoredCompletion.answer)),
+                keys,
+                after=after,
+                limit=limit,
+                max_limit=MAX_LIST,
+                order=order,
             )
+            page = _page(found)
+            # Fills in the answers of the rows that the session holds already.
+            await session.execute(
+                select(StoredCompletion)
+                .options(defer(StoredCompletion.messages))
+                .where(
+                    StoredCompletion.organization_id == organization_id,
+                    StoredCompletion.id.in_([row.id for row in page.items]),
+                )
+                .execution_options(populate_existing=True)
+            )
+        return page
 
     async def relabel(
         self, organization_id: str, completion_id: str, labels: Mapping[str, str]
@@ -126,6 +154,13 @@ def _is(who: Principal, completion_id: str) -> tuple[Any, Any]:
         StoredCompletion.organization_id == who.organization_id,
         StoredCompletion.id == completion_id,
     )
+
+
+def _page(found: Page[StoredCompletion]) -> Page[StoredCompletion]:
+    """As much of it as one page may have, and one row at least."""
+    sizes = accumulate(row.bytes for row in found.items)
+    fitting = max(1, sum(size <= MAX_PAGE for size in sizes))
+    return Page(found.items[:fitting], found.has_more or len(found.items) > fitting)
 
 
 def _label(

@@ -13,13 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.errors import InvalidRequest, NotFound
 from cluster.store.page import Order, Page
 from cluster.store.schema import StoredResponse, now
-from cluster.store.sql import Database, insert_missing
+from cluster.store.sql import Database, insert_missing, within
 from cluster.stored.excerpt import excerpt
 from cluster.stored.items import Item, carried, shown
 from cluster.tenancy.principal import Principal
 
 MAX_CHAIN = 1000
 """Responses that continue one another. Each costs a row to read."""
+RECALL_WITHIN = 10.0
+"""Seconds that a caller waits for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,11 @@ class Responses:
     async def recall(self, organization_id: str, response_id: str) -> Past:
         """What a continuation of `response_id` continues.
 
-        Raises NotFound for a response that is not there, itself or one that it continues, and
-        InvalidRequest for more than may be continued.
+        Raises NotFound for a response that is not there, itself or one that it continues,
+        InvalidRequest for more than may be continued, and Unavailable where it takes too long.
         """
         links = _links(organization_id, response_id)
-        async with self._database.begin() as session:
+        async with within(RECALL_WITHIN), self._database.begin() as session:
             sizes = (await session.scalars(select(links.c.bytes))).all()
             self._check(len(sizes), sum(sizes))
             rows = await _rows(session, links)

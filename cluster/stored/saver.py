@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import literal, select
 
 from cluster.errors import Unavailable
-from cluster.store.sql import Database
+from cluster.store.sql import Database, within
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Saver:
 
     async def reach(self) -> None:
         """Raises Unavailable where nothing could be stored now. Asked before tokens are made."""
-        async with self._database.begin() as session:
+        async with within(self._patience), self._database.begin() as session:
             await session.execute(select(literal(1)))
 
     async def save(self, what: str, saving: Callable[[], Awaitable[None]]) -> bool:

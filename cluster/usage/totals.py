@@ -43,7 +43,10 @@ async def totals(
     *,
     endpoints: Collection[str] | None = None,
 ) -> Sequence[Total]:
-    """Sums of what started in [since, until), the newest day first; None is all endpoints."""
+    """Sums of what started in [since, until), the newest day first; None is all endpoints.
+
+    Copies for a shadow, which cost nobody anything, are not in them.
+    """
     day: ColumnElement[date]
     if database.url.startswith("sqlite"):
         day = func.date(UsageEvent.started_at, type_=Date)
@@ -67,6 +70,7 @@ async def totals(
             UsageEvent.organization_id == organization_id,
             UsageEvent.started_at >= since,
             UsageEvent.started_at < until,
+            UsageEvent.shadow_of.is_(None),
         )
         .where(true() if endpoints is None else UsageEvent.endpoint.in_(endpoints))
         .group_by(day, UsageEvent.model)

@@ -68,7 +68,8 @@ def principal(request: Request) -> Principal:
 
 
 def reader(request: Request) -> Principal:
-    """The caller, who may read training data and jobs: that takes READ or TRAIN."""
+    """The caller, who may read training data, jobs and what requests go through: that takes READ
+    or TRAIN."""
     caller = principal(request)
     caller.require(Scope.READ if Scope.READ in caller.scopes else Scope.TRAIN)
     return caller

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 from sqlalchemy import update
 
+from cluster.catalog import catalog
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.caller import Caller
 from cluster.catalog.catalog import Catalog
@@ -66,3 +71,26 @@ async def test_without_sql_an_unknown_name_is_unknown(
     ].name == BASE.name
     with pytest.raises(ModelNotFound):
         await catalog.find(tenant.organization_id, "bot", CALLER)
+
+
+async def test_sql_that_does_not_answer_holds_nobody(
+    database: Database, tenant: FirstTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Catalog(database)
+    await known.refresh()
+
+    @asynccontextmanager
+    async def stalled() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(database, "begin", stalled)
+    monkeypatch.setattr(catalog, "LOOK_WITHIN", 0.01)
+    monkeypatch.setattr(catalog, "READ_WITHIN", 0.01)
+    async with asyncio.timeout(5):
+        with pytest.raises(ModelNotFound):
+            await known.find(tenant.organization_id, "bot", CALLER)
+        outcomes = await asyncio.gather(
+            known.refresh(), known.refresh(), known.catch_up(), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable, type(None)]

@@ -34,7 +34,8 @@ async def test_old_answers_go_in_batches_and_what_is_young_stays(both: World) ->
             session.add(
                 StoredCompletion(
                     organization_id="org-ann", id=name, project_id="p", key_id="k", model="m",
-                    messages=[], answer={}, labels={"x": "y"}, created_at=now() - days * DAY,
+                    messages=[], answer={}, bytes=2, labels={"x": "y"},
+                    created_at=now() - days * DAY,
                 )
             )  # fmt: skip
             await session.flush()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
+from sqlalchemy import inspect
 
 from cluster.errors import InvalidRequest, NotFound
 from cluster.store.page import Order
+from cluster.stored import completions
 from cluster.stored.completions import Completions
 from tests.cluster.jobs.world import World
 
@@ -39,6 +42,25 @@ async def test_they_are_listed_by_model_and_by_labels(both: World) -> None:
     assert await ids(store, ann, labels={"run": "a", 'odd "key"': "é"}) == ["1"]
     assert await ids(store, ann, labels={"run": "c"}) == []
     assert (await store.get(ann, "chatcmpl-1")).answer == answer("1")
+
+
+async def test_a_page_ends_where_its_answers_are_large(
+    both: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, ann = Completions(both.database), both.ann.organization_id
+    for name in "1234":
+        await store.add(both.ann, MESSAGES, answer(name), {})
+    monkeypatch.setattr(completions, "MAX_PAGE", 2 * len(orjson.dumps(answer("1"))))
+    asked: dict[str, Any] = {"model": None, "labels": {}, "limit": 3}
+    page = await store.page(ann, after=None, **asked)
+    assert [row.answer for row in page.items] == [answer("1"), answer("2")]
+    assert page.has_more
+    assert all("messages" in inspect(row).unloaded for row in page.items), "no list shows them"
+    page = await store.page(ann, after="chatcmpl-2", **asked)
+    assert [row.answer for row in page.items] == [answer("3"), answer("4")]
+    assert not page.has_more
+    monkeypatch.setattr(completions, "MAX_PAGE", 1)
+    assert await ids(store, ann) == ["1"], "one at least"
 
 
 async def test_other_labels_stand_instead_of_all(both: World) -> None:

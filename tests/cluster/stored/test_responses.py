@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from cluster.errors import InvalidRequest, NotFound
+from cluster.errors import InvalidRequest, NotFound, Unavailable
 from cluster.store.page import Order
 from cluster.stored import responses
 from cluster.stored.items import items
@@ -111,3 +114,17 @@ async def test_a_chain_has_bounds(world: World, monkeypatch: pytest.MonkeyPatch)
     assert await Responses(world.database, size).recall(ann, "resp_2")
     with pytest.raises(InvalidRequest, match=f"{size} bytes"):
         await Responses(world.database, size - 1).recall(ann, "resp_2")
+
+
+async def test_what_can_not_be_recalled_in_time_is_unavailable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def stalled() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(world.database, "begin", stalled)
+    monkeypatch.setattr(responses, "RECALL_WITHIN", 0.01)
+    with pytest.raises(Unavailable):
+        await Responses(world.database, 1).recall(world.ann.organization_id, "resp_1")

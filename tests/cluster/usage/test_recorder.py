@@ -265,6 +265,7 @@ async def test_totals_by_day_and_model(database, redis) -> None:
             prompt_tokens=0,
             completion_tokens=0,
         ),
+        replace(EVENT, request_id="11", started_at=day, cost=7, shadow_of="1"),
     ]
     messages = [
         (b"%d-0" % n, {b"event": event.to_json().encode()}) for n, event in enumerate(sent, 1)

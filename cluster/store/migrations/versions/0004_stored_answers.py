@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column('messages', sa.JSON(), nullable=False),
         sa.Column('answer', sa.JSON(), nullable=False),
         sa.Column('labels', sa.JSON(), nullable=False),
+        sa.Column('bytes', sa.Integer(), nullable=False),
         sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(['organization_id'], ['organizations.id']),
         sa.PrimaryKeyConstraint('organization_id', 'id'),

@@ -134,13 +134,13 @@ async def list_versions(name: str, who: Asking, at: At) -> dict[str, Any]:
 async def delete_alias(name: str, who: Changing, at: At) -> dict[str, Any]:
     """The name is unknown from the next request on. What it stood for stays."""
     await at.aliases.remove(who.organization_id, name)
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return {"id": name, "object": "alias", "deleted": True}
 
 
 async def _changed(alias: Alias, at: Services) -> dict[str, Any]:
     # Here at once; the other routers hear of it in milliseconds.
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return _render(alias)
 
 

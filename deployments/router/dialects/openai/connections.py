@@ -22,11 +22,11 @@ from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.listing import listing
 from deployments.router.remote.faults import AUTHENTICATION
 from deployments.router.remote.providers import Probe
-from deployments.router.services import Services, administrator, principal, services
+from deployments.router.services import Services, administrator, reader, services
 
 router = APIRouter(tags=["connections"])
 
-Asking = Annotated[Principal, Depends(principal)]
+Reading = Annotated[Principal, Depends(reader)]
 Changing = Annotated[Principal, Depends(administrator)]
 At = Annotated[Services, Depends(services)]
 Secret = Annotated[Any, Field(json_schema_extra={"type": "string", "writeOnly": True})]
@@ -85,7 +85,7 @@ async def create_connection(body: NewConnection, who: Changing, at: At) -> dict[
 
 @router.get("/v1/connections")
 async def list_connections(
-    who: Asking,
+    who: Reading,
     at: At,
     after: str | None = None,
     limit: int = MAX_LIST,
@@ -97,7 +97,7 @@ async def list_connections(
 
 
 @router.get("/v1/connections/{name}")
-async def retrieve_connection(name: str, who: Asking, at: At) -> dict[str, Any]:
+async def retrieve_connection(name: str, who: Reading, at: At) -> dict[str, Any]:
     return _render(await at.connections.get(who.organization_id, name))
 
 
@@ -140,13 +140,13 @@ async def test_connection(name: str, who: Changing, at: At) -> dict[str, Any]:
 async def delete_connection(name: str, who: Changing, at: At) -> dict[str, Any]:
     """Its models are unknown from the next request on, and its secret is gone."""
     await at.connections.remove(who.organization_id, name)
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return {"id": name, "object": "connection", "deleted": True}
 
 
 async def _changed(row: ConnectionRow, at: Services) -> dict[str, Any]:
     # Here at once; the other routers hear of it in milliseconds.
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return _render(row)
 
 

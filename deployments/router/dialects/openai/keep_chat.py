@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 _DONE = b"data: [DONE]\n\n"
 MAX_ID = 255
 """Characters. A provider gives whatever it likes."""
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What comes of putting together chunks that are not of the shape that they should have."""
 ECHOED = (
     "seed",
     "temperature",
@@ -37,10 +40,12 @@ ECHOED = (
 class KeepChat:
     """Step 3 with a look at `store`: a request without it pays nothing but that."""
 
-    def __init__(self, parse: Step, saver: Saver, completions: Completions) -> None:
+    def __init__(self, parse: Step, saver: Saver, completions: Completions, max_bytes: int) -> None:
+        """`max_bytes`: of an answer that is stored."""
         self._parse = parse
         self._saver = saver
         self._completions = completions
+        self._max_bytes = max_bytes
 
     async def __call__(self, exchange: Exchange) -> None:
         await self._parse(exchange)
@@ -53,12 +58,19 @@ class KeepChat:
             return
         pairs = labels(body.pop("metadata", None))
         await self._saver.reach()
-        exchange.record = ChatRecord(self._saver, self._completions, exchange, pairs)
+        exchange.record = ChatRecord(
+            self._saver, self._completions, exchange, pairs, self._max_bytes
+        )
 
 
 class ChatRecord:
     def __init__(
-        self, saver: Saver, completions: Completions, exchange: Exchange, pairs: dict[str, str]
+        self,
+        saver: Saver,
+        completions: Completions,
+        exchange: Exchange,
+        pairs: dict[str, str],
+        max_bytes: int,
     ) -> None:
         assert exchange.principal is not None, "authenticate comes before parse"
         self._saver = saver
@@ -68,25 +80,49 @@ class ChatRecord:
         self._messages = exchange.asked["messages"]
         self._labels = pairs
         self._echo = {field: exchange.document.get(field) for field in ECHOED}
+        self._left = max_bytes
         self._pieces: list[bytes] = []
 
     async def whole(self, body: bytes) -> bytes:
-        await self._keep(orjson.loads(body))
+        """Stores it where that can be done; the answer, which was paid for, goes on as it is."""
+        self._collect(body)
+        if self._left >= 0:
+            await self._keep(orjson.loads)
         return body
 
     async def events(self, ready: bytes) -> bytes:
-        self._pieces.append(ready)
-        if ready.endswith(_DONE) and self._exchange.error_code is None:
-            lines = b"".join(self._pieces).removesuffix(_DONE).split(b"\n\n")
-            made = completion(orjson.loads(line.removeprefix(b"data: ")) for line in lines if line)
-            # The caller may not have asked for the counts, which are in the stream only then.
-            await self._keep({**made, "usage": made.get("usage") or _usage(self._exchange.usage)})
+        self._collect(ready)
+        if ready.endswith(_DONE) and self._left >= 0 and self._exchange.error_code is None:
+            await self._keep(self._put_together)
         return ready
 
-    async def _keep(self, answer: dict[str, Any]) -> None:
-        identifier = answer.get("id")
+    def _collect(self, piece: bytes) -> None:
+        if self._left < 0:
+            return
+        self._left -= len(piece)
+        self._pieces.append(piece)
+        if self._left < 0:
+            self._pieces.clear()
+            self._log("its answer has more bytes than a request may have")
+
+    def _put_together(self, stream: bytes) -> dict[str, Any]:
+        lines = stream.removesuffix(_DONE).split(b"\n\n")
+        made = completion(orjson.loads(line.removeprefix(b"data: ")) for line in lines if line)
+        # The caller may not have asked for the counts, which are in the stream only then.
+        return {**made, "usage": made.get("usage") or _usage(self._exchange.usage)}
+
+    def _log(self, why: str) -> None:
+        log.warning("request %s is not stored: %s", self._exchange.id, why)
+
+    async def _keep(self, read: Callable[[bytes], dict[str, Any]]) -> None:
+        try:
+            answer = read(b"".join(self._pieces))
+            identifier = answer.get("id")
+        except _UNREADABLE as error:
+            self._log(f"its answer can't be read ({error!r})")
+            return
         if not isinstance(identifier, str) or not 1 <= len(identifier) <= MAX_ID:
-            log.warning("request %s is not stored: its answer has no id", self._exchange.id)
+            self._log("its answer has no id")
             return
         kept = {
             **self._echo,

@@ -67,5 +67,5 @@ async def delete_model(
             f"{model!r} is a base model: remove it from serve_config.yaml instead.", param="model"
         )
     await at.platform.registry.retire(who.organization_id, model)
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return {"id": model, "object": "model", "deleted": True}

@@ -17,11 +17,11 @@ from deployments.router.dialects.openai.body import Body
 from deployments.router.dialects.openai.fields import ENGINE_ONLY
 from deployments.router.dialects.openai.listing import listing
 from deployments.router.dialects.openai.target import TargetBody, targets_of
-from deployments.router.services import Services, principal, services, trainer
+from deployments.router.services import Services, reader, services, trainer
 
 router = APIRouter(tags=["virtual models"])
 
-Asking = Annotated[Principal, Depends(principal)]
+Reading = Annotated[Principal, Depends(reader)]
 Changing = Annotated[Principal, Depends(trainer)]
 At = Annotated[Services, Depends(services)]
 
@@ -94,7 +94,7 @@ async def create_virtual_model(body: NewVirtualModel, who: Changing, at: At) -> 
 
 @router.get("/v1/virtual_models")
 async def list_virtual_models(
-    who: Asking,
+    who: Reading,
     at: At,
     after: str | None = None,
     limit: int = MAX_LIST,
@@ -106,7 +106,7 @@ async def list_virtual_models(
 
 
 @router.get("/v1/virtual_models/{name}")
-async def retrieve_virtual_model(name: str, who: Asking, at: At) -> dict[str, Any]:
+async def retrieve_virtual_model(name: str, who: Reading, at: At) -> dict[str, Any]:
     return _render(await at.virtual_models.get(_project(who), name))
 
 
@@ -121,13 +121,13 @@ async def change_virtual_model(name: str, body: Change, who: Changing, at: At) -
 async def delete_virtual_model(name: str, who: Changing, at: At) -> dict[str, Any]:
     """The name is unknown from the next request on."""
     await at.virtual_models.remove(_project(who), name)
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return {"id": name, "object": "virtual_model", "deleted": True}
 
 
 async def _changed(model: VirtualModel, at: Services) -> dict[str, Any]:
     # Here at once; the other routers hear of it in milliseconds.
-    await at.catalog.refresh()
+    await at.catalog.catch_up()
     return _render(model)
 
 

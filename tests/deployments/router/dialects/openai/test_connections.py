@@ -159,6 +159,9 @@ async def test_who_may_not_change_and_who_sees_nothing(rig: Rig, http: httpx.Asy
             await other.delete("/connections/acme"),
         ):
             assert answer.status_code == 403
+    async with client(rig, Scope.INFERENCE) as asking:
+        for path in ("/connections", "/connections/acme"):
+            assert (await asking.get(path)).status_code == 403
     async with client(rig, Scope.ADMIN, organization="org-other") as stranger:
         assert (await stranger.get("/connections")).json()["data"] == []
         for path in ("/connections/acme", "/connections/acme/test"):

@@ -15,6 +15,7 @@ from cluster.stored import saver
 from cluster.stored.completions import Completions
 from cluster.stored.saver import Saver
 from cluster.tenancy.principal import Scope
+from deployments.router.dialects.openai.keep_chat import KeepChat
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.dialects.openai.stored import client
 from tests.deployments.router.fake_engine import Behaviour
@@ -179,6 +180,39 @@ async def test_what_breaks_off_is_not_stored(rig: Rig) -> None:
     for behaviour in (broken, told):
         engine.behaviour = behaviour
         await rig.post({**ASK, "stream": True}, PATH)
+    async with client(rig) as http:
+        assert (await http.chat.completions.list()).data == []
+
+
+@pytest.mark.parametrize("strange", [
+    {"choices": None}, {"choices": [1]}, {"choices": [{"delta": {"content": ["a"]}}]},
+])  # fmt: skip
+async def test_a_stream_that_can_not_be_put_together_is_given_all_the_same(
+    rig: Rig, strange: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    piece = b"data: " + json.dumps({**HEAD, **strange}, separators=(",", ":")).encode() + b"\n\n"
+    (await rig.add_engine()).behaviour = Behaviour(
+        script=(*STREAM[:2], piece, *STREAM[2:]), pace=0.001
+    )
+    answered = await rig.post({**ASK, "stream": True}, PATH)
+    assert answered.body == b"".join((*STREAM[:2], piece, *STREAM[2:4], STREAM[5]))
+    assert "is not stored" in caplog.text
+    async with client(rig) as http:
+        assert (await http.chat.completions.list()).data == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_larger_than_a_body_may_be_is_given_and_not_stored(
+    rig: Rig, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = STREAM if stream else WHOLE
+    (await rig.add_engine()).behaviour = Behaviour(script=script, pace=0.001)
+    for step in rig.pipelines[PATH]._steps:
+        if isinstance(step, KeepChat):
+            step._max_bytes = len(b"".join(script)) // 2
+    more = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    assert (await rig.post({**ASK, **more}, PATH)).body == b"".join(script)
+    assert "is not stored" in caplog.text
     async with client(rig) as http:
         assert (await http.chat.completions.list()).data == []
 

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.catalog.catalog import Catalog
 from cluster.catalog.virtual_models import VirtualModels
+from cluster.errors import Unavailable
 from cluster.tenancy.principal import Limits, Principal, Scope
 from deployments.router.dialects.openai import models, virtual_models
 from tests.deployments.router.conftest import Rig
@@ -121,8 +122,31 @@ async def test_what_can_not_be_is_refused_by_name(
     assert refused.json()["error"]["param"] == param
 
 
-async def test_who_only_asks_changes_nothing(rig: Rig) -> None:
+async def test_who_only_asks_changes_nothing_and_sees_no_prompt(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    await http.post("/virtual_models", json=KIND)
     async with client(rig, Scope.INFERENCE) as asking:
         assert (await asking.post("/virtual_models", json=KIND)).status_code == 403
-        assert (await asking.get("/virtual_models")).json()["data"] == []
-        assert (await asking.get("/virtual_models/kind")).status_code == 404
+        for path in ("/virtual_models", "/virtual_models/kind"):
+            refused = await asking.get(path)
+            assert refused.status_code == 403
+            assert "Be kind." not in refused.text
+    for scope in (Scope.READ, Scope.TRAIN, Scope.ADMIN):
+        async with client(rig, scope) as reading:
+            assert (await reading.get("/virtual_models/kind")).json()["name"] == "kind"
+
+
+async def test_a_change_that_is_made_is_told_though_sql_goes_away(
+    rig: Rig, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise Unavailable("The database does not answer.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.catalog, "_read", away)
+        assert (await http.post("/virtual_models", json=KIND)).status_code == 201
+    assert (await http.get("/virtual_models/kind")).json()["version"] == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.catalog, "_read", away)
+        assert (await http.delete("/virtual_models/kind")).json()["deleted"] is True
