@@ -48,9 +48,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
                 each = None if timeout is None else timeout / len(allowed)
                 return await self._connect(allowed, port, each, local_address, socket_options)
         except TimeoutError:
-            raise httpcore.ConnectTimeout(
-                f"{host} took too long to be found or to answer"
-            ) from None
+            raise httpcore.ConnectTimeout(f"{host} took too long to find or to answer") from None
 
     async def _resolve(self, host: str) -> list[Address]:
         try:
