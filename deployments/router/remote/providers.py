@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpcore
 import orjson
 
 from cluster.catalog.connection import Connection, Credentials, Protocol
@@ -30,6 +31,10 @@ MAX_ANSWER = 64 * 2**20
 """Bytes of an answer that comes as a whole."""
 MAX_ERROR = 64 * 2**10
 PROBE_SILENCE = 15.0
+PROBE_TIME = 30.0
+"""Seconds for all of a list: a byte now and then would never be silence."""
+MAX_PROBE = 4 * 2**20
+"""Bytes of a list of models: some list hundreds, each with its description."""
 _STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 """Some serve events as any text."""
 
@@ -73,8 +78,7 @@ class Providers:
             return await self._ask(exchange, connection, way, own, body)
         except LorikeetError as error:
             exchange.usage = Usage()
-            if own.secret is not None and own.secret in error.message:
-                error.message = error.message.replace(own.secret, "***")
+            error.message = own.masked(error.message)
             raise
 
     async def _ask(
@@ -94,7 +98,7 @@ class Providers:
         except TRANSPORT as error:
             raise from_transport(connection.name, error) from error
         if incoming.status == 200 and exchange.stream and _streams(incoming):
-            answer = StreamedAnswer(incoming, way, self._closing)
+            answer = StreamedAnswer(incoming, way, own, self._closing)
             try:
                 exchange.first = await answer.read()
             except BaseException:
@@ -145,38 +149,47 @@ class Providers:
     async def probe(self, connection: Connection) -> Probe:
         """Ask a provider for its models, which costs nothing and takes the credentials."""
         own = connection.credentials(self._seal)
+        started = time.perf_counter()
+        models, told = None, None
+        try:
+            async with asyncio.timeout(PROBE_TIME):
+                models = await self._offered(connection, own)
+        except TimeoutError:
+            told = from_transport(connection.name, httpcore.ReadTimeout())
+        except LorikeetError as error:
+            error.message = own.masked(error.message)
+            told = error
+        return Probe(time.perf_counter() - started, models, told)
+
+    async def _offered(self, connection: Connection, own: Credentials) -> tuple[str, ...] | None:
+        """The models that a provider lists, None where it lists none. Raises LorikeetError."""
         headers = credential_headers(connection.protocol, own)
         path = "/models"
         if connection.protocol is Protocol.ANTHROPIC:
             headers.append((b"anthropic-version", ANTHROPIC_VERSION))
             path = "/v1/models?limit=1000"
-        started = time.perf_counter()
         try:
             reply = await self._outgoing.fetch(
                 "GET",
                 connection.base_url + path,
                 headers,
                 silence=min(PROBE_SILENCE, connection.timeout),
-                most=MAX_ANSWER,
+                most=MAX_PROBE,
             )
         except TRANSPORT as error:
-            told = from_transport(connection.name, error)
-            return Probe(time.perf_counter() - started, None, told)
+            raise from_transport(connection.name, error) from error
         except BodyTooLarge:
-            told = garbage(connection.name, f"more than {MAX_ANSWER} bytes")
-            return Probe(time.perf_counter() - started, None, told)
-        seconds = time.perf_counter() - started
+            raise garbage(connection.name, f"more than {MAX_PROBE} bytes") from None
         if reply.status in (404, 405):  # it answers, and has no such list
-            return Probe(seconds, None)
+            return None
         if reply.status != 200:
-            told = from_answer(
+            raise from_answer(
                 connection.name, connection.name, reply.status, reply.headers, reply.body
             )
-            return Probe(seconds, None, told)
         models = _models(reply.body)
         if models is None:
-            return Probe(seconds, None, garbage(connection.name, "no list of models"))
-        return Probe(seconds, models)
+            raise garbage(connection.name, "no list of models")
+        return models
 
     async def close(self) -> None:
         await asyncio.gather(*self._closing, return_exceptions=True)
