@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import orjson
 
 from cluster.catalog.connection import Connection, Credentials, Protocol
 from cluster.catalog.route import Remote
-from cluster.errors import InvalidRequest, LorikeetError, ModelNotFound
+from cluster.errors import InvalidRequest, LorikeetError, ModelNotFound, Overloaded
 from cluster.outgoing.client import BodyTooLarge, Incoming, Outgoing
 from cluster.seal import Seal
 from deployments.router.answer import Answer, WholeAnswer
@@ -27,6 +28,8 @@ from deployments.router.remote.request import (
     request_headers,
 )
 
+MAX_IN_FLIGHT = 500
+"""Requests to one connection at a time, from one router."""
 MAX_ANSWER = 64 * 2**20
 """Bytes of an answer that comes as a whole."""
 MAX_ERROR = 64 * 2**10
@@ -58,6 +61,7 @@ class Providers:
         self._seal = seal
         self._outgoing = outgoing
         self._opened: dict[str, tuple[Connection, Credentials]] = {}
+        self._in_flight: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def send(self, exchange: Exchange) -> Answer:
@@ -72,14 +76,36 @@ class Providers:
         except orjson.JSONEncodeError as error:  # it reads more levels than it writes
             raise InvalidRequest("The body is nested too deeply.") from error
         own = self._credentials(connection)
+        leave = self._enter(connection)
         # From here the provider works for the caller, who may leave before its counts come.
         exchange.usage.prompt = exchange.prompt_estimate
         try:
-            return await self._ask(exchange, connection, way, own, body)
-        except LorikeetError as error:
-            exchange.usage = Usage()
-            error.message = own.masked(error.message)
+            answer = await self._ask(exchange, connection, way, own, body)
+        except BaseException as error:
+            leave()
+            if isinstance(error, LorikeetError):
+                exchange.usage = Usage()
+                error.message = own.masked(error.message)
             raise
+        exchange.cleanup.append(leave)
+        return answer
+
+    def _enter(self, connection: Connection) -> Callable[[], None]:
+        """Count a request of the connection until what is returned is called. Raises Overloaded:
+        one provider that is silent must not hold the sockets of all."""
+        if self._in_flight[connection.id] >= MAX_IN_FLIGHT:
+            raise Overloaded(
+                f"{MAX_IN_FLIGHT} requests to the provider {connection.name!r} are under way, as "
+                "many as may be at a time."
+            )
+        self._in_flight[connection.id] += 1
+
+        def leave() -> None:
+            self._in_flight[connection.id] -= 1
+            if not self._in_flight[connection.id]:
+                del self._in_flight[connection.id]
+
+        return leave
 
     async def _ask(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -422,3 +423,27 @@ async def test_a_list_of_models_is_bounded_in_time_and_size(
     long = await rig.providers.probe(compose(row))
     errors = [each.error.code for each in (slow, long) if each.error is not None]
     assert errors == ["timeout", "upstream_error"]
+
+
+async def test_requests_to_a_silent_provider_are_bounded_and_others_go_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "MAX_IN_FLIGHT", 2)
+    silent = await rig.connect(lambda asked: Reply(b"{}", stall_after=0))
+    await rig.connect(openai, name="quick")
+    waiting = [asyncio.create_task(rig.post(CHAT)) for _ in range(2)]
+    await happens(lambda: len(silent.asked) == 2)
+    for _ in range(6):  # more than the failures that would open its breaker
+        refused = await rig.post(CHAT)
+        assert (refused.status, refused.json["error"]["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"]
+    for _ in range(3):
+        for stream in (False, True):
+            asked = {**CHAT, "model": "quick/gpt-x", "stream": stream}
+            assert (await rig.post(asked)).status == 200
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    again = asyncio.create_task(rig.post(CHAT))
+    await happens(lambda: len(silent.asked) == 3)
+    again.cancel()
