@@ -116,3 +116,17 @@ async def test_a_router_hears_of_a_price(database, redis, organizations) -> None
         while book.find(organizations[0], ("budgie",), now()) != CHEAP:
             await asyncio.sleep(0.01)
     watching.cancel()
+
+
+async def test_prices_to_come_are_bounded(
+    database, redis, organizations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann, _), made = organizations, Prices(database, redis)
+    monkeypatch.setattr("cluster.catalog.prices.MAX_COMING", 1)
+    later = now() + timedelta(hours=1)
+    await made.set(ann, "key", "budgie", CHEAP, later)
+    await made.set(ann, "key", "budgie", DEAR, later)  # in its place
+    await made.set(ann, "key", "budgie", CHEAP)
+    with pytest.raises(Conflict):
+        await made.set(ann, "key", "budgie", CHEAP, later + timedelta(hours=1))
+    await made.set(ann, "key", "other", CHEAP, later)
