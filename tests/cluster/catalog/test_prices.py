@@ -130,3 +130,17 @@ async def test_prices_to_come_are_bounded(
     with pytest.raises(Conflict):
         await made.set(ann, "key", "budgie", CHEAP, later + timedelta(hours=1))
     await made.set(ann, "key", "other", CHEAP, later)
+
+
+async def test_prices_that_no_request_can_cost_are_not_held(
+    database, redis, organizations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann, _), made, book = organizations, Prices(database, redis), PriceBook(database)
+    present = now()
+    for days, price in ((9, DEAR), (5, CHEAP), (0, DEAR)):
+        before = present - timedelta(days=days)
+        monkeypatch.setattr("cluster.catalog.prices.now", lambda before=before: before)
+        await made.set(ann, "key", "budgie", price)
+    await book.refresh()
+    found = [book.find(ann, ("budgie",), present - timedelta(days=days)) for days in (9, 5, 1, 0)]
+    assert found == [FREE, CHEAP, CHEAP, DEAR]
