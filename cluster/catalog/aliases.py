@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 
 from redis.asyncio import Redis
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.alias import Alias, Shadow
@@ -30,9 +30,11 @@ from cluster.errors import Conflict, InvalidRequest, NotFound
 from cluster.identifiers import new_id
 from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import AliasRow, AliasVersion
-from cluster.store.sql import Database
+from cluster.store.sql import Database, take_turns
 
 MAX_LIST = 100
+MAX_ALIASES = 1000
+"""Of one organization: every router holds them all."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 """Without `/`: it stands in paths with more behind it."""
 
@@ -75,6 +77,10 @@ class Aliases:
             await require_no_adapter(session, organization_id, name)
             await require_no_virtual_model(session, organization_id, name)
             await _check(session, organization_id, targets, shadow, bases)
+            await take_turns(session, f"aliases {organization_id}")
+            mine = select(func.count()).where(AliasRow.organization_id == organization_id)
+            if (await session.scalar(mine) or 0) >= MAX_ALIASES:
+                raise Conflict(f"At most {MAX_ALIASES} aliases are kept.")
             row = AliasRow(
                 id=new_id("alias-"), organization_id=organization_id, name=name, version=0
             )

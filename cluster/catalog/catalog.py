@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from time import monotonic
 
 from sqlalchemy import or_, select
 
@@ -27,6 +29,8 @@ LOOK_WITHIN = 5.0
 """Seconds that a caller of an unknown name waits for SQL to say so."""
 READ_WITHIN = 10.0
 """Seconds that reading all names may take: whoever comes after waits as long for their turn."""
+PACE = 1.0
+"""Seconds between two refreshes for names that only SQL has: reading takes long, and is all's."""
 
 
 class Catalog:
@@ -36,6 +40,10 @@ class Catalog:
         self._database = database
         self._snapshot = Snapshot()
         self._turn = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+        self._caught_up = -math.inf
+        self._unanswered: set[tuple[str, str | None, str]] = set()
+        """By organization, project and name: SQL has them, and yet they lead to nothing."""
 
     def resolve(self, organization_id: str, name: str, caller: Caller | None = None) -> Plan:
         """The model of that name, or what the name stands for to the caller.
@@ -52,12 +60,29 @@ class Catalog:
         try:
             return self.resolve(organization_id, name, caller)
         except ModelNotFound:
-            if not await self._is_new(organization_id, name):
+            asked = organization_id, caller.project, name
+            if asked in self._unanswered or not await self._is_new(organization_id, name, caller):
                 raise
-        await self.refresh()
-        return self.resolve(organization_id, name, caller)
+        await self._catch_up()
+        try:
+            return self.resolve(organization_id, name, caller)
+        except ModelNotFound:
+            self._unanswered.add(asked)
+            raise
 
-    async def _is_new(self, organization_id: str, name: str) -> bool:
+    async def _catch_up(self) -> None:
+        """A refresh that begins after this call, shared by all who wait for one."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._refresh_in_time())
+        await asyncio.shield(self._next)
+
+    async def _refresh_in_time(self) -> None:
+        await asyncio.sleep(self._caught_up + PACE - monotonic())
+        self._next = None  # who asks from now on may have been named after what is read
+        self._caught_up = monotonic()
+        await self.refresh()
+
+    async def _is_new(self, organization_id: str, name: str, caller: Caller) -> bool:
         """Whether SQL has it. Without SQL, what is in memory is all that there is."""
         adapter = select(Adapter.id).where(
             Adapter.organization_id == organization_id,
@@ -68,7 +93,9 @@ class Catalog:
             AliasRow.organization_id == organization_id, AliasRow.name == name
         )
         virtual = select(VirtualModelRow.id).where(
-            VirtualModelRow.organization_id == organization_id, VirtualModelRow.name == name
+            VirtualModelRow.organization_id == organization_id,
+            VirtualModelRow.project_id == caller.project,
+            VirtualModelRow.name == name,
         )
         # Of a connection that is known all models are.
         provider = self._snapshot.unknown_provider(organization_id, name)
@@ -129,6 +156,7 @@ class Catalog:
         """Refresh at each change, and every few seconds in case one was missed."""
         while True:
             changes.clear()
+            self._unanswered.clear()
             try:
                 await self.refresh()
             except LorikeetError as error:

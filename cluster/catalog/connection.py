@@ -34,6 +34,18 @@ class Credentials:
     secret: str | None = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
 
+    def masked(self, told: str) -> str:
+        """What a provider says, without what it was sent in confidence.
+
+        Of a header each longer word too: a provider repeats a key without the word before it.
+        """
+        values = [value for _, value in self.headers]
+        words = {word for value in values for word in (value, *value.split())}
+        hidden = {word for word in words if len(word) >= MIN_HIDDEN}
+        for each in sorted(hidden | {self.secret or ""} - {""}, key=len, reverse=True):
+            told = told.replace(each, "***")
+        return told
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -71,6 +83,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 MAX_MODELS, MAX_MODEL = 500, 190
 MAX_HEADERS, MAX_HEADER = 16, 4096
 MAX_SECRET = 8192
+MIN_HIDDEN = 8
+"""Characters of a header's value that is taken for a secret; shorter ones are words."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 OURS = frozenset(

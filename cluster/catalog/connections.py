@@ -104,7 +104,7 @@ class Connections:
         the one before.
         """
         async with self._database.begin() as session:
-            row = await _present(session, organization_id, name)
+            row = await _claimed(session, organization_id, name)
             before = urlsplit(row.base_url)
             self._apply(row, key_id, change)
             after = urlsplit(row.base_url)
@@ -121,7 +121,7 @@ class Connections:
         """Another secret from the next request on. Raises NotFound and InvalidRequest."""
         check_secret(secret)
         async with self._database.begin() as session:
-            row = await _present(session, organization_id, name)
+            row = await _claimed(session, organization_id, name)
             row.key_id = key_id
             self._set_secret(row, secret)
         await announce(self._redis)
@@ -134,7 +134,7 @@ class Connections:
     async def remove(self, organization_id: str, name: str) -> None:
         """Its models are unknown from the next request on. Raises NotFound."""
         async with self._database.begin() as session:
-            await session.delete(await _present(session, organization_id, name))
+            await session.delete(await _claimed(session, organization_id, name))
         await announce(self._redis)
 
     async def get(self, organization_id: str, name: str) -> ConnectionRow:
@@ -158,7 +158,7 @@ class Connections:
         renewed = 0
         async with self._database.begin() as session:
             await take_turns(session, "seals")
-            for row in await session.scalars(select(ConnectionRow)):
+            for row in await session.scalars(select(ConnectionRow).with_for_update()):
                 try:
                     fresh = [
                         None if sealed is None else self._seal.renewed(sealed)
@@ -209,12 +209,21 @@ def _plain(url: str, protocol: Protocol) -> str:
     return url if urlsplit(url).path else f"{url}/v1"
 
 
-async def _present(session: AsyncSession, organization_id: str, name: str) -> ConnectionRow:
+async def _claimed(session: AsyncSession, organization_id: str, name: str) -> ConnectionRow:
+    """The connection, for nobody else to change until the transaction ends: a secret that is set
+    meanwhile would come together with an address that it is not for. Raises NotFound."""
+    await take_turns(session, f"connections {organization_id}")
+    return await _present(session, organization_id, name, lock=True)
+
+
+async def _present(
+    session: AsyncSession, organization_id: str, name: str, *, lock: bool = False
+) -> ConnectionRow:
     """Raises NotFound."""
     query = select(ConnectionRow).where(
         ConnectionRow.organization_id == organization_id, ConnectionRow.name == name
     )
-    row = await session.scalar(query)
+    row = await session.scalar(query.with_for_update() if lock else query)
     if row is None:
         raise NotFound(f"There is no connection {name[:200]!r}.", param="name")
     return row

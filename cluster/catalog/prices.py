@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from redis.asyncio import Redis
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from cluster.catalog.announce import announce
 from cluster.catalog.price import Price, check_price
@@ -17,6 +17,8 @@ from cluster.store.schema import PriceRow, now
 from cluster.store.sql import Database, take_turns
 
 MAX_LIST = 10_000
+MAX_COMING = 64
+"""Prices of one model that are still to be valid: every router holds them all."""
 
 
 class Prices:
@@ -36,7 +38,8 @@ class Prices:
     ) -> PriceRow:
         """None is now. A price for the same moment that is still to come is replaced.
 
-        The model need not be there yet. Raises InvalidRequest: the past has been paid for.
+        The model need not be there yet. Raises InvalidRequest, as the past has been
+        paid for, and Conflict where too many are to come.
         """
         if not 1 <= len(model) <= 255:
             raise InvalidRequest("A model's name has 1 to 255 characters.", param="model")
@@ -65,6 +68,15 @@ class Prices:
                     PriceRow.valid_from == row.valid_from,
                 )
             )
+            coming = select(func.count()).where(
+                PriceRow.organization_id == organization_id,
+                PriceRow.model == model,
+                PriceRow.valid_from > present,
+            )
+            if valid_from is not None and (await session.scalar(coming) or 0) >= MAX_COMING:
+                raise Conflict(
+                    f"There are {MAX_COMING} prices of {model!r} to come; no more are kept."
+                )
             session.add(row)
         await announce(self._redis)
         return row

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.announce import announce
@@ -27,9 +27,11 @@ from cluster.errors import Conflict, InvalidRequest, NotFound
 from cluster.identifiers import new_id
 from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import VirtualModelRow
-from cluster.store.sql import Database
+from cluster.store.sql import Database, take_turns
 
 MAX_LIST = 100
+MAX_VIRTUAL_MODELS = 1000
+"""Of one organization, in all projects: every router holds them all."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 """As an alias's: without `/`, which parts a provider from its model."""
 
@@ -81,6 +83,10 @@ class VirtualModels:
             if await session.scalar(_query(project, name)) is not None:
                 raise Conflict(f"{name!r} is the name of a virtual model.", param="name")
             await check_models(session, organization_id, _fields(wish), bases, aliases=True)
+            await take_turns(session, f"virtual models {organization_id}")
+            mine = select(func.count()).where(VirtualModelRow.organization_id == organization_id)
+            if (await session.scalar(mine) or 0) >= MAX_VIRTUAL_MODELS:
+                raise Conflict(f"At most {MAX_VIRTUAL_MODELS} virtual models are kept.")
             row = VirtualModelRow(
                 id=new_id("vm-"), organization_id=organization_id, project_id=project.id,
                 name=name, version=1, **_columns(wish),

@@ -6,14 +6,13 @@ A name that is judged first and resolved anew by who connects could lead elsewhe
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any
 
 import httpcore
 
 from cluster.outgoing.allowance import Address, Allowance
+from cluster.outgoing.lookups import Lookups
 
 Option = Any
 """A socket option, in one of the forms that `socket.setsockopt` takes."""
@@ -29,6 +28,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, allowance: Allowance, inner: httpcore.AsyncNetworkBackend) -> None:
         self._allowance = allowance
         self._inner = inner
+        self._lookups = Lookups()
 
     async def connect_tcp(
         self,
@@ -41,24 +41,22 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Raises AddressRefused, and what httpcore's own raises."""
         try:
             async with asyncio.timeout(timeout):
-                found = await self._resolve(host, port)
+                found = await self._resolve(host)
                 allowed = [each for each in found if self._allowance.covers(host, each, port)]
                 if not allowed:
                     raise AddressRefused(f"{host} leads to no address that may be called")
                 each = None if timeout is None else timeout / len(allowed)
                 return await self._connect(allowed, port, each, local_address, socket_options)
         except TimeoutError:
-            raise httpcore.ConnectTimeout(f"{host} took more than {timeout} s") from None
+            raise httpcore.ConnectTimeout(f"{host} took too long to find or to answer") from None
 
-    async def _resolve(self, host: str, port: int) -> list[Address]:
-        loop = asyncio.get_running_loop()
+    async def _resolve(self, host: str) -> list[Address]:
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await self._lookups.find(host)
+        except TimeoutError:
+            raise
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} can't be resolved: {error}") from error
-        # An address of one link comes with that link's name, which is not part of it.
-        texts = dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found)
-        return [ip_address(text) for text in texts]
 
     async def _connect(
         self,

@@ -23,8 +23,8 @@ CONNECT = 5.0
 """Seconds for the name, the connection and TLS."""
 IDLE = 30.0
 """Seconds for which a connection is kept for the next request."""
-MAX_CONNECTIONS = 4000
-"""More than a router has requests in flight."""
+MAX_CONNECTIONS = 10_000
+"""More than a router has requests in flight, with their copies for shadows."""
 MAX_IDLE = 64
 """httpcore looks at all of them for each request."""
 

@@ -8,6 +8,7 @@ import ssl
 
 import httpcore
 
+from cluster.catalog.connection import Credentials
 from cluster.errors import LorikeetError
 from cluster.outgoing.backend import AddressRefused
 from cluster.outgoing.client import BodyTooLarge, Incoming
@@ -37,11 +38,16 @@ class StreamedAnswer:
     counted = False
 
     def __init__(
-        self, incoming: Incoming, passage: Passage, tasks: set[asyncio.Task[None]]
+        self,
+        incoming: Incoming,
+        passage: Passage,
+        own: Credentials,
+        tasks: set[asyncio.Task[None]],
     ) -> None:
         """`tasks` keeps the closing of connections alive until it is done."""
         self._incoming = incoming
         self._passage = passage
+        self._own = own
         self._tasks = tasks
         self._cutter = Cutter()
         self._fault: LorikeetError | None = None
@@ -65,6 +71,7 @@ class StreamedAnswer:
             try:
                 await self._take(made)
             except LorikeetError as error:
+                error.message = self._own.masked(error.message)
                 self._fault = error
             if ready := b"".join(made):
                 return ready

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from cluster.catalog.route import Remote
-from cluster.errors import LorikeetError
+from cluster.errors import LorikeetError, Overloaded
 from deployments.router.answer import Answer, Sender
 from deployments.router.exchange import Exchange
 from deployments.router.remote.breaker import Attempt, Breakers
@@ -31,6 +31,9 @@ class GuardedSender:
         begun = time.monotonic()
         try:
             answer = await self._sender.send(exchange)
+        except Overloaded:  # nobody asked the provider
+            attempt.unknown()
+            raise
         except LorikeetError as error:
             if exchange.sent:
                 _tell(attempt, error)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpcore
 import orjson
 
 from cluster.catalog.connection import Connection, Credentials, Protocol
 from cluster.catalog.route import Remote
-from cluster.errors import InvalidRequest, LorikeetError, ModelNotFound
+from cluster.errors import InvalidRequest, LorikeetError, ModelNotFound, Overloaded
 from cluster.outgoing.client import BodyTooLarge, Incoming, Outgoing
 from cluster.seal import Seal
 from deployments.router.answer import Answer, WholeAnswer
@@ -26,10 +28,16 @@ from deployments.router.remote.request import (
     request_headers,
 )
 
+MAX_IN_FLIGHT = 500
+"""Requests to one connection at a time, from one router."""
 MAX_ANSWER = 64 * 2**20
 """Bytes of an answer that comes as a whole."""
 MAX_ERROR = 64 * 2**10
 PROBE_SILENCE = 15.0
+PROBE_TIME = 30.0
+"""Seconds for all of a list: a byte now and then would never be silence."""
+MAX_PROBE = 4 * 2**20
+"""Bytes of a list of models: some list hundreds, each with its description."""
 _STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 """Some serve events as any text."""
 
@@ -53,6 +61,7 @@ class Providers:
         self._seal = seal
         self._outgoing = outgoing
         self._opened: dict[str, tuple[Connection, Credentials]] = {}
+        self._in_flight: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def send(self, exchange: Exchange) -> Answer:
@@ -67,16 +76,37 @@ class Providers:
         except orjson.JSONEncodeError as error:  # it reads more levels than it writes
             raise InvalidRequest("The body is nested too deeply.") from error
         own = self._credentials(connection)
+        leave = self._enter(connection)
         # From here the provider works for the caller, who may leave before its counts come.
         exchange.sent = True
         exchange.usage.prompt = exchange.prompt_estimate
         try:
-            return await self._ask(exchange, connection, way, own, body)
-        except LorikeetError as error:
-            exchange.usage = Usage()
-            if own.secret is not None and own.secret in error.message:
-                error.message = error.message.replace(own.secret, "***")
+            answer = await self._ask(exchange, connection, way, own, body)
+        except BaseException as error:
+            leave()
+            if isinstance(error, LorikeetError):
+                exchange.usage = Usage()
+                error.message = own.masked(error.message)
             raise
+        exchange.cleanup.append(leave)
+        return answer
+
+    def _enter(self, connection: Connection) -> Callable[[], None]:
+        """Count a request of the connection until what is returned is called. Raises Overloaded:
+        one provider that is silent must not hold the sockets of all."""
+        if self._in_flight[connection.id] >= MAX_IN_FLIGHT:
+            raise Overloaded(
+                f"{MAX_IN_FLIGHT} requests to the provider {connection.name!r} are under way, as "
+                "many as may be at a time."
+            )
+        self._in_flight[connection.id] += 1
+
+        def leave() -> None:
+            self._in_flight[connection.id] -= 1
+            if not self._in_flight[connection.id]:
+                del self._in_flight[connection.id]
+
+        return leave
 
     async def _ask(
         self,
@@ -95,7 +125,7 @@ class Providers:
         except TRANSPORT as error:
             raise from_transport(connection.name, error) from error
         if incoming.status == 200 and exchange.stream and _streams(incoming):
-            answer = StreamedAnswer(incoming, way, self._closing)
+            answer = StreamedAnswer(incoming, way, own, self._closing)
             try:
                 exchange.first = await answer.begin()
             except BaseException:
@@ -146,38 +176,47 @@ class Providers:
     async def probe(self, connection: Connection) -> Probe:
         """Ask a provider for its models, which costs nothing and takes the credentials."""
         own = connection.credentials(self._seal)
+        started = time.perf_counter()
+        models, told = None, None
+        try:
+            async with asyncio.timeout(PROBE_TIME):
+                models = await self._offered(connection, own)
+        except TimeoutError:
+            told = from_transport(connection.name, httpcore.ReadTimeout())
+        except LorikeetError as error:
+            error.message = own.masked(error.message)
+            told = error
+        return Probe(time.perf_counter() - started, models, told)
+
+    async def _offered(self, connection: Connection, own: Credentials) -> tuple[str, ...] | None:
+        """The models that a provider lists, None where it lists none. Raises LorikeetError."""
         headers = credential_headers(connection.protocol, own)
         path = "/models"
         if connection.protocol is Protocol.ANTHROPIC:
             headers.append((b"anthropic-version", ANTHROPIC_VERSION))
             path = "/v1/models?limit=1000"
-        started = time.perf_counter()
         try:
             reply = await self._outgoing.fetch(
                 "GET",
                 connection.base_url + path,
                 headers,
                 silence=min(PROBE_SILENCE, connection.timeout),
-                most=MAX_ANSWER,
+                most=MAX_PROBE,
             )
         except TRANSPORT as error:
-            told = from_transport(connection.name, error)
-            return Probe(time.perf_counter() - started, None, told)
+            raise from_transport(connection.name, error) from error
         except BodyTooLarge:
-            told = garbage(connection.name, f"more than {MAX_ANSWER} bytes")
-            return Probe(time.perf_counter() - started, None, told)
-        seconds = time.perf_counter() - started
+            raise garbage(connection.name, f"more than {MAX_PROBE} bytes") from None
         if reply.status in (404, 405):  # it answers, and has no such list
-            return Probe(seconds, None)
+            return None
         if reply.status != 200:
-            told = from_answer(
+            raise from_answer(
                 connection.name, connection.name, reply.status, reply.headers, reply.body
             )
-            return Probe(seconds, None, told)
         models = _models(reply.body)
         if models is None:
-            return Probe(seconds, None, garbage(connection.name, "no list of models"))
-        return Probe(seconds, models)
+            raise garbage(connection.name, "no list of models")
+        return models
 
     async def close(self) -> None:
         await asyncio.gather(*self._closing, return_exceptions=True)

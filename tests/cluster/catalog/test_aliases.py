@@ -242,3 +242,10 @@ async def test_half_of_the_requests_are_copied_and_the_same_half_again(shop: Sho
     first = copied()
     assert 140 < sum(first) < 260
     assert copied() == first
+
+
+async def test_of_all_there_is_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.catalog.aliases.MAX_ALIASES", 1)
+    await shop.aliases.create(shop.organization, "k", "bot", ALONE)
+    with pytest.raises(Conflict, match="At most 1 aliases"):
+        await shop.aliases.create(shop.organization, "k", "bot2", ALONE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from cluster.catalog import connections
 from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.caller import Caller
 from cluster.catalog.catalog import Catalog
@@ -145,6 +147,21 @@ async def test_the_key_of_the_store_is_rotated(desk: Desk) -> None:
     assert (own.secret, own.headers) == (SECRET, (("a", "b"),))
 
 
+async def test_a_secret_that_comes_while_the_store_is_sealed_anew_stays(desk: Desk) -> None:
+    await desk.add()
+    new = new_key()
+    async with desk.database.begin() as session:
+        row = await connections._claimed(session, desk.org, "acme")
+        row.secret = Seal([desk.old]).close("sk-2")
+        await session.flush()
+        renewing = asyncio.create_task(desk.other(new, desk.old).renew())
+        await asyncio.wait([renewing], timeout=0.2)
+        assert not renewing.done(), "it waits for its turn"
+    assert await renewing == 1
+    own = compose(await desk.connections.get(desk.org, "acme")).credentials(Seal([new]))
+    assert own.secret == "sk-2"
+
+
 async def test_another_host_does_not_get_the_secret(desk: Desk) -> None:
     await desk.add(base_url="https://a.test/v1", headers={"a": "b"})
     same = await desk.connections.change(desk.org, "k", "acme", Change(base_url="https://a.test/x"))
@@ -155,6 +172,30 @@ async def test_another_host_does_not_get_the_secret(desk: Desk) -> None:
         assert (row.secret, row.secret_changed_at, row.headers, row.header_names) == (
             None, None, None, [],
         )  # fmt: skip
+
+
+async def test_a_secret_that_comes_during_a_change_of_host_is_not_the_new_hosts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.connections.create(
+        desk.org, "k", "acme", Protocol.OPENAI, None, Change(base_url="https://a.test/v1")
+    )
+    read, rotating = connections._present, []
+
+    async def interrupted(*given: Any, **more: Any) -> ConnectionRow:
+        row = await read(*given, **more)
+        if not rotating:
+            rotating.append(
+                asyncio.create_task(desk.connections.rotate(desk.org, "k", "acme", SECRET))
+            )
+            await asyncio.wait(rotating, timeout=0.2)
+            assert not rotating[0].done(), "it waits for its turn"
+        return row
+
+    monkeypatch.setattr(connections, "_present", interrupted)
+    row = await desk.connections.change(desk.org, "k", "acme", Change(base_url="https://b.test/v1"))
+    assert row.secret is None
+    assert (await rotating[0]).base_url == "https://b.test/v1", "who set it later knew the host"
 
 
 async def test_addresses_as_the_sdks_take_them(desk: Desk) -> None:

@@ -116,3 +116,31 @@ async def test_a_router_hears_of_a_price(database, redis, organizations) -> None
         while book.find(organizations[0], ("budgie",), now()) != CHEAP:
             await asyncio.sleep(0.01)
     watching.cancel()
+
+
+async def test_prices_to_come_are_bounded(
+    database, redis, organizations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann, _), made = organizations, Prices(database, redis)
+    monkeypatch.setattr("cluster.catalog.prices.MAX_COMING", 1)
+    later = now() + timedelta(hours=1)
+    await made.set(ann, "key", "budgie", CHEAP, later)
+    await made.set(ann, "key", "budgie", DEAR, later)  # in its place
+    await made.set(ann, "key", "budgie", CHEAP)
+    with pytest.raises(Conflict):
+        await made.set(ann, "key", "budgie", CHEAP, later + timedelta(hours=1))
+    await made.set(ann, "key", "other", CHEAP, later)
+
+
+async def test_prices_that_no_request_can_cost_are_not_held(
+    database, redis, organizations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann, _), made, book = organizations, Prices(database, redis), PriceBook(database)
+    present = now()
+    for days, price in ((9, DEAR), (5, CHEAP), (0, DEAR)):
+        before = present - timedelta(days=days)
+        monkeypatch.setattr("cluster.catalog.prices.now", lambda before=before: before)
+        await made.set(ann, "key", "budgie", price)
+    await book.refresh()
+    found = [book.find(ann, ("budgie",), present - timedelta(days=days)) for days in (9, 5, 1, 0)]
+    assert found == [FREE, CHEAP, CHEAP, DEAR]

@@ -183,3 +183,10 @@ async def test_one_that_was_just_made_is_found_and_one_removed_is_gone(shop: Sho
     await shop.catalog.refresh()
     with pytest.raises(ModelNotFound):
         await shop.catalog.find(organization_id, "kind", caller)
+
+
+async def test_of_all_there_is_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.catalog.virtual_models.MAX_VIRTUAL_MODELS", 1)
+    await shop.virtual_models.create(shop.project, "kind", BOTH)
+    with pytest.raises(Conflict, match="At most 1 virtual models"):
+        await shop.virtual_models.create(replace(shop.project, id="p-2"), "kind2", BOTH)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -209,13 +209,14 @@ async def test_answers_are_bounded(start: Start) -> None:
 
 
 async def test_a_name_service_that_is_silent_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: Any, **__: Any) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
     monkeypatch.setattr(client, "CONNECT", 0.02)
-    with pytest.raises(httpcore.ConnectTimeout):
-        await get(Outgoing(Allowance()), f"http://{HOST}/")
+    try:
+        with pytest.raises(httpcore.ConnectTimeout):
+            await get(Outgoing(Allowance()), f"http://{HOST}/")
+    finally:
+        over.set()
 
 
 async def test_a_connection_that_the_other_side_closed_is_not_used(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.connection import Protocol
-from cluster.catalog.connections import Change
+from cluster.catalog.connections import Change, compose
 from cluster.catalog.split import Target
 from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from cluster.errors import ModelNotFound
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
-from deployments.router.remote import answer
+from deployments.router.remote import answer, providers
 from tests.deployments.router import provider as fake
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.provider import (
@@ -454,3 +455,66 @@ async def test_a_request_that_is_not_sent_is_no_success_of_the_provider(rig: Rig
     assert (await rig.post(CHAT)).status == 502
     assert (await rig.post(CHAT)).status == 503, "five in a row"
     assert len(broken.asked) == 5
+
+
+async def test_what_a_provider_repeats_of_secrets_is_told_nobody(rig: Rig) -> None:
+    said = {"error": {"message": "sk-upstream and k-in-a-header and k-behind-a-word: no"}}
+    event = b"data: " + json.dumps(said).encode() + b"\n\n"
+    replies = {
+        "whole": document(said, status=400),
+        "first": events([event]),
+        "later": events([chunk({"content": "a"}), event], pace=0.01),
+    }
+    await rig.connect(
+        lambda asked: (
+            document(said, status=500) if asked.path == "/v1/models" else
+            replies[asked.json["model"]]
+        ),
+        headers={"Api-Key": "k-in-a-header", "X-Auth": "Bearer k-behind-a-word", "X-Any": "no"},
+    )  # fmt: skip
+    for model in replies:
+        answered = await rig.post({**STREAM, "model": f"other/{model}"})
+        assert b"*** and *** and ***: no" in answered.body, model
+        assert b"sk-upstream" not in answered.body
+    row = await rig.connections.get(rig.tenant.organization_id, "other")
+    probe = await rig.providers.probe(compose(row))
+    assert probe.error is not None
+    assert "*** and *** and ***: no" in probe.error.message
+
+
+async def test_a_list_of_models_is_bounded_in_time_and_size(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = [Reply(pieces=(b" ",) * 10_000, pace=0.01), Reply(b" " * 5 * 2**20)]
+    await rig.connect(lambda asked: replies.pop(0))
+    row = await rig.connections.get(rig.tenant.organization_id, "other")
+    monkeypatch.setattr(providers, "PROBE_TIME", 0.1)
+    slow = await rig.providers.probe(compose(row))
+    monkeypatch.setattr(providers, "PROBE_TIME", 30.0)
+    long = await rig.providers.probe(compose(row))
+    errors = [each.error.code for each in (slow, long) if each.error is not None]
+    assert errors == ["timeout", "upstream_error"]
+
+
+async def test_requests_to_a_silent_provider_are_bounded_and_others_go_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "MAX_IN_FLIGHT", 2)
+    silent = await rig.connect(lambda asked: Reply(b"{}", stall_after=0))
+    await rig.connect(openai, name="quick")
+    waiting = [asyncio.create_task(rig.post(CHAT)) for _ in range(2)]
+    await happens(lambda: len(silent.asked) == 2)
+    for _ in range(6):  # more than the failures that would open its breaker
+        refused = await rig.post(CHAT)
+        assert (refused.status, refused.json["error"]["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"]
+    for _ in range(3):
+        for stream in (False, True):
+            asked = {**CHAT, "model": "quick/gpt-x", "stream": stream}
+            assert (await rig.post(asked)).status == 200
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    again = asyncio.create_task(rig.post(CHAT))
+    await happens(lambda: len(silent.asked) == 3)
+    again.cancel()
