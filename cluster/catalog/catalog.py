@@ -41,7 +41,7 @@ class Catalog:
         self._snapshot = Snapshot()
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
-        self._caught_up = -math.inf
+        self._reread_at = -math.inf
         self._unanswered: set[tuple[str, str | None, str]] = set()
         """By organization, project and name: SQL has them, and yet they lead to nothing."""
 
@@ -63,23 +63,23 @@ class Catalog:
             asked = organization_id, caller.project, name
             if asked in self._unanswered or not await self._is_new(organization_id, name, caller):
                 raise
-        await self._catch_up()
+        await self._reread()
         try:
             return self.resolve(organization_id, name, caller)
         except ModelNotFound:
             self._unanswered.add(asked)
             raise
 
-    async def _catch_up(self) -> None:
+    async def _reread(self) -> None:
         """A refresh that begins after this call, shared by all who wait for one."""
         if self._next is None:
             self._next = asyncio.create_task(self._refresh_in_time())
         await asyncio.shield(self._next)
 
     async def _refresh_in_time(self) -> None:
-        await asyncio.sleep(self._caught_up + PACE - monotonic())
+        await asyncio.sleep(self._reread_at + PACE - monotonic())
         self._next = None  # who asks from now on may have been named after what is read
-        self._caught_up = monotonic()
+        self._reread_at = monotonic()
         await self.refresh()
 
     async def _is_new(self, organization_id: str, name: str, caller: Caller) -> bool:
