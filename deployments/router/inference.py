@@ -78,7 +78,9 @@ def pipelines(
     chat = pipeline(KeepChat(parse, saver, completions_kept), dispatch, shadow, stream)
     respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
-    messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
+    parse_messages = ParseMessages(fields)
+    messages = pipeline(parse_messages, dispatch, shadow, stream)
+    counts = pipeline(parse_messages, dispatch, stream)
     asking = Dispatch({Route: Asking(ask_deployment, pool.present), Remote: others})
     embeddings = pipeline(ParseQuestion(embed.parse), asking, stream)
     scores = pipeline(ParseQuestion(score.parse), asking, stream)
@@ -99,5 +101,5 @@ def pipelines(
         "/tokenize": tokens,
         "/detokenize": tokens,
         "/v1/messages": messages,
-        "/v1/messages/count_tokens": messages,
+        "/v1/messages/count_tokens": counts,
     }
