@@ -95,19 +95,22 @@ class Snapshot:
 
     def _virtual(self, virtual: VirtualModel, names: _Names, caller: Caller) -> Plan | None:
         found: dict[str, Destination] = {}
+        shadows: dict[str, Destination | None] = {}
         for target in virtual.targets:
             one = names.get(target.model)
             if one is None:
                 plan = self._alias(target.model, names, caller)
-                one = None if plan is None else plan.candidates[0]
+                if plan is not None:
+                    one, shadows[target.model] = plan.candidates[0], plan.shadow
             if one is not None:
                 found[target.model] = one
         # Two names may come to the same model, which is asked once.
-        order = [found[name] for name in virtual.order(caller, found)]
-        candidates = {candidate.name: candidate for candidate in order}
+        order = virtual.order(caller, found)
+        candidates = {found[name].name: found[name] for name in order}
         if not candidates:
             return None
-        return Plan(tuple(candidates.values()), virtual.preset, patience=virtual.patience)
+        shadow = shadows.get(order[0])
+        return Plan(tuple(candidates.values()), virtual.preset, shadow, virtual.patience)
 
 
 def compose(

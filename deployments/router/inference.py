@@ -82,7 +82,9 @@ def pipelines(
     chat = pipeline(keep_chat, dispatch, shadow, stream)
     respond = pipeline(ParseResponses(fields, saver, responses_kept), dispatch, shadow, stream)
     tokens = pipeline(ParseTokens(fields), dispatch, stream)
-    messages = pipeline(ParseMessages(fields), dispatch, shadow, stream)
+    parse_messages = ParseMessages(fields)
+    messages = pipeline(parse_messages, dispatch, shadow, stream)
+    counts = pipeline(parse_messages, dispatch, stream)
     own = Asking(ask_deployment, pool, settings.first_token_retries)
     asking = Dispatch({Route: own, Remote: others})
     embeddings = pipeline(ParseQuestion(embed.parse), asking, stream)
@@ -104,5 +106,5 @@ def pipelines(
         "/tokenize": tokens,
         "/detokenize": tokens,
         "/v1/messages": messages,
-        "/v1/messages/count_tokens": messages,
+        "/v1/messages/count_tokens": counts,
     }

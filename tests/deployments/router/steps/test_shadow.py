@@ -11,6 +11,7 @@ from cluster.catalog.alias import Shadow
 from cluster.catalog.aliases import Aliases
 from cluster.catalog.base_models import BaseModels
 from cluster.catalog.split import Target
+from cluster.catalog.virtual_models import Project, VirtualModels, Wish
 from tests.deployments.router.conftest import BUDGIE, Rig
 from tests.deployments.router.fake_engine import Behaviour, FakeEngine
 
@@ -103,3 +104,31 @@ async def test_no_more_copies_run_than_are_allowed(
     assert len(copies) == 2
     assert (await rig.post(CHAT)).status == 200
     await recorded(rig, 8)
+
+
+async def test_a_virtual_model_keeps_the_shadow_of_the_alias_that_it_asks_first(rig: Rig) -> None:
+    _, second = await engines(rig)
+    project = Project(rig.tenant.organization_id, rig.tenant.project_id)
+    models = VirtualModels(rig.platform.database, rig.platform.redis)
+    bot, finch = Target("bot", 1.0), Target("finch", 1.0)
+    await models.create(project, "shadowed", Wish((bot, finch), fixed={"max_tokens": 7}))
+    await models.create(project, "plain", Wish((finch, bot)))
+    await rig.catalog.refresh()
+    assert (await rig.post({**CHAT, "model": "plain"})).status == 200
+    assert (await rig.post({**CHAT, "model": "shadowed"})).status == 200
+    await recorded(rig, 3)
+    (copy,) = [event for event in rig.meter.events if event.shadow_of is not None]
+    assert copy.model == "finch"
+    assert [request.get("max_tokens") for request in second.requests] == [None, 7]
+
+
+async def test_a_count_is_not_copied(rig: Rig) -> None:
+    first, second = await engines(rig)
+    body = {"model": "bot", "messages": CHAT["messages"]}
+    assert (await rig.post(body, "/v1/messages/count_tokens")).status == 200
+    assert (await rig.post(CHAT)).status == 200
+    await recorded(rig, 3)
+    (copy,) = [event for event in rig.meter.events if event.shadow_of is not None]
+    (chat,) = [event for event in rig.meter.events if event.completion_tokens and event != copy]
+    assert copy.shadow_of == chat.request_id
+    assert (len(first.requests), len(second.requests)) == (2, 1)
