@@ -15,7 +15,7 @@ from cluster.catalog.route import Route
 from cluster.errors import Unavailable
 from deployments.router.answer import WholeAnswer
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
-from deployments.router.exchange import Exchange, Usage
+from deployments.router.exchange import Beside, Exchange, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class Question(Protocol):
 
     def estimate(self, route: Route) -> int:
         """Tokens that it will cost, rather too many."""
+
+    def beside(self, route: Route) -> Beside:
+        """What its model reads more often than it is in the body."""
 
     def call(self, route: Route) -> Call:
         """What its model is asked. Raises InvalidRequest for what that model can't do."""
@@ -63,6 +66,7 @@ class ParseQuestion:
         else:
             exchange.question = question = self._read(exchange.document)
             exchange.prompt_estimate = question.estimate(own)
+            exchange.beside = question.beside(own)
         exchange.reserve = exchange.prompt_estimate
 
 

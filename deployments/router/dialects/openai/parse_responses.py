@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from cluster.errors import InvalidRequest
 from cluster.stored.items import heard, items
 from cluster.stored.labels import labels
@@ -19,7 +21,7 @@ from deployments.router.dialects.openai.parse import (
     check_texts,
 )
 from deployments.router.dialects.openai.response_record import ResponseRecord
-from deployments.router.exchange import Exchange
+from deployments.router.exchange import Beside, Exchange
 
 TOOLS = ("function", "custom", "namespace")
 """Those that the caller runs. The others are OpenAI's own."""
@@ -59,6 +61,7 @@ class ParseResponses:
         size = len(exchange.body)
         if past is not None:
             size += past.bytes
+            exchange.beside = Beside(orjson.dumps(past.items))
         if past is not None or not isinstance(body["input"], str):
             body["input"] = heard([*(() if past is None else past.items), *own])
         if body["input"] == []:
