@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -37,6 +37,16 @@ class Usage:
     @property
     def total(self) -> int:
         return self.prompt + self.completion
+
+
+class Beside(NamedTuple):
+    """A text that the model reads and the body lacks, and how often it reads it."""
+
+    text: bytes = b""
+    times: int = 1
+
+
+NOTHING = Beside()
 
 
 class ClientGone(Exception):
@@ -85,6 +95,7 @@ class Exchange:
     prompts: int = 1
     prompt_estimate: int = 0
     """Tokens in the input, rather too many; they stand until the engine's count comes."""
+    beside: Beside = NOTHING
     reserve: int = 0
     """The estimate and as many tokens as the answer may have; 0 where nothing is counted."""
     record: Record | None = None

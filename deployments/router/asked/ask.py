@@ -20,7 +20,7 @@ from cluster.errors import Internal, Unavailable
 from deployments.router.answer import ConnectionLost, WholeAnswer
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.engines.sender import RETRY_PAUSE
-from deployments.router.exchange import Exchange, Usage
+from deployments.router.exchange import Beside, Exchange, Usage
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ class Question(Protocol):
 
     def estimate(self, route: Route) -> int:
         """Tokens that it will cost, rather too many."""
+
+    def beside(self, route: Route) -> Beside:
+        """What its model reads more often than it is in the body."""
 
     def call(self, route: Route) -> Call:
         """What its model is asked. Raises InvalidRequest for what that model can't do."""
@@ -80,6 +83,7 @@ class ParseQuestion:
         else:
             exchange.question = question = self._read(exchange.document)
             exchange.prompt_estimate = question.estimate(own)
+            exchange.beside = question.beside(own)
         exchange.reserve = exchange.prompt_estimate
 
 

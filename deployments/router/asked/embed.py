@@ -20,6 +20,7 @@ from deployments.router.asked.texts import (
     check_many,
     read,
 )
+from deployments.router.exchange import NOTHING, Beside
 
 MAX_INPUTS = 2048
 """As many as OpenAI takes in one request."""
@@ -65,6 +66,9 @@ class EmbeddingRequest(BaseModel):
 
     def estimate(self, route: Route) -> int:
         return sum(about(text) if isinstance(text, str) else len(text) for text in self.texts)
+
+    def beside(self, route: Route) -> Beside:
+        return NOTHING
 
     def call(self, route: Route) -> Call:
         if self.dimensions is not None and not route.base.has_size(self.dimensions):

@@ -20,6 +20,7 @@ from deployments.router.asked.texts import (
     read,
 )
 from deployments.router.dialects.openai.document import kind, model
+from deployments.router.exchange import NOTHING, Beside
 from deployments.sequence_classifier import DEPLOYMENT, MAX_TOKENS, Category, Classified
 
 MAX_INPUTS = 1000
@@ -71,6 +72,9 @@ class ModerationRequest(BaseModel):
 
     def estimate(self, route: Route) -> int:
         return sum(map(about, self.texts))
+
+    def beside(self, route: Route) -> Beside:
+        return NOTHING
 
     def call(self, route: Route) -> Call:
         return Call(DEPLOYMENT, "classify", (self.texts,))

@@ -13,6 +13,7 @@ from cluster.errors import ContextTooLong, InvalidRequest
 from deployments import embedding, reranking
 from deployments.router.asked.ask import Answered, Call
 from deployments.router.asked.texts import about, check_many
+from deployments.router.exchange import Beside
 from deployments.scoring import MAX_TOKENS, Scored
 from rag.cut import Cuts
 
@@ -20,6 +21,8 @@ MAX_DOCUMENTS = 1000
 """As many as Cohere takes in one request."""
 MAX_CHARACTERS = 2_000_000
 """A query counts once for each document that it is read with."""
+MARKS = b"\n" * 4
+"""As many tokens as stand around a query and a document that are read together."""
 WHOLE = -1
 """vLLM's value for the whole context."""
 
@@ -61,6 +64,9 @@ class PairsRequest(BaseModel):
     def estimate(self, route: Route) -> int:
         queries, documents = self.sides
         return self._times(route) * sum(map(about, queries)) + sum(map(about, documents))
+
+    def beside(self, route: Route) -> Beside:
+        return Beside("".join(self.sides[0]).encode() + MARKS, self._times(route) - 1)
 
     def _times(self, route: Route) -> int:
         """How often each query is read: by a reranker anew with each document."""

@@ -49,4 +49,6 @@ def _most(exchange: Exchange, plan: Plan) -> tuple[int, int]:
     vocabulary = min(candidate.vocabulary for candidate in plan.candidates)
     generates = ENDPOINTS[exchange.endpoint].generates
     answer = exchange.reserve - exchange.prompt_estimate if generates else 0
-    return max(exchange.reserve - answer, most_tokens(text, vocabulary)), answer
+    prompt = most_tokens(text, vocabulary)
+    prompt += most_tokens(exchange.beside.text, vocabulary) * exchange.beside.times
+    return max(exchange.reserve - answer, prompt), answer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from cluster.errors import InvalidRequest
 from cluster.stored.items import heard, items
 from cluster.stored.labels import labels
@@ -20,7 +22,7 @@ from deployments.router.dialects.openai.parse import (
     check_whole,
 )
 from deployments.router.dialects.openai.response_record import ResponseRecord
-from deployments.router.exchange import Exchange
+from deployments.router.exchange import Beside, Exchange
 
 TOOLS = ("function", "custom", "namespace")
 """Those that the caller runs. The others are OpenAI's own."""
@@ -61,6 +63,7 @@ class ParseResponses:
         size = len(exchange.body)
         if past is not None:
             size += past.bytes
+            exchange.beside = Beside(orjson.dumps(past.items))
         if past is not None or not isinstance(body["input"], str):
             body["input"] = heard([*(() if past is None else past.items), *own])
         if body["input"] == []:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.catalog.base_models import BaseModel, BaseModels, ModelKind
 from cluster.catalog.price import Price
 from cluster.catalog.prices import Prices
 from cluster.tenancy.budget import Period, Terms
@@ -134,3 +135,15 @@ async def test_a_reservation_is_never_below_the_truth(rig: Rig) -> None:
     assert int(answered.headers["x-ratelimit-remaining-tokens"]) <= 100_000 - 3010
     small = await poster(rig, limits=Limits(tokens_per_minute=3009))
     assert (await small(body)).status == 429
+
+
+async def test_a_query_is_reserved_for_with_each_document(rig: Rig) -> None:
+    ranker = BaseModel("ranker", ModelKind.RERANKER, "ranker", "ranker", 512, vocabulary=100_000)
+    await BaseModels(rig.platform.database).register(ranker)
+    await rig.catalog.refresh()
+    small = await poster(rig, limits=Limits(tokens_per_minute=3000))
+    # Three bytes, and as many tokens at most, of each character of the query for each document.
+    body = {"model": "ranker", "query": "\u4f60" * 20, "documents": ["a"] * 50}
+    assert (await small(body, "/v1/rerank")).status == 429
+    one = await small({**body, "documents": ["a"]}, "/v1/rerank")
+    assert one.status == 503, "it fits, and there is no replica"

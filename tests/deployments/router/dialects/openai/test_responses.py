@@ -15,7 +15,7 @@ from cluster.errors import Unavailable
 from cluster.stored import saver
 from cluster.stored.responses import Responses
 from cluster.stored.saver import Saver
-from cluster.tenancy.principal import Scope
+from cluster.tenancy.principal import Limits, Scope
 from deployments.router.dialects.openai import response_record
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
 from deployments.router.exchange import Exchange
@@ -23,6 +23,7 @@ from deployments.router.steps.admit import Admit
 from tests.deployments.router.conftest import Rig
 from tests.deployments.router.dialects.openai.stored import client
 from tests.deployments.router.fake_engine import Behaviour
+from tests.deployments.router.steps.test_admit import poster
 
 PATH = "/v1/responses"
 TRANSCRIPTS = Path(__file__).parents[2] / "transcripts"
@@ -140,6 +141,15 @@ async def test_what_is_continued_is_reserved_for(rig: Rig, monkeypatch: pytest.M
     assert reserved[0] == pytest.approx(10_000 / BYTES_PER_TOKEN, rel=0.05)
     assert reserved[1] > reserved[0]
     assert reserved[2] < 50
+
+
+async def test_a_reservation_is_never_below_what_is_continued(rig: Rig) -> None:
+    await answers(rig)
+    text = "\u4f60" * 3000
+    await rig.post({**ASK, "input": text}, PATH)
+    post = await poster(rig, limits=Limits(tokens_per_minute=len(text.encode())))
+    answered = await post({**ASK, "previous_response_id": "resp_0"}, PATH)
+    assert answered.status == 429, "each of its bytes may be a token"
 
 
 async def test_a_strangers_response_is_not_there(rig: Rig) -> None:
