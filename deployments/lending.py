@@ -26,7 +26,7 @@ class Lending(Protocol):
     def leave(self, name: str) -> None: ...
 
 
-class Pace:
+class Durations:
     """How long requests take."""
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class Pace:
 class Lender:
     """Gets the adapter before `app` answers, and gives it back after the last byte."""
 
-    def __init__(self, app: ASGIApp, lending: Lending, pace: Pace) -> None:
+    def __init__(self, app: ASGIApp, lending: Lending, durations: Durations) -> None:
         self._app = app
         self._lending = lending
-        self._pace = pace
+        self._durations = durations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = next((v.decode() for k, v in scope["headers"] if k == ADAPTER_HEADER), None)
@@ -87,7 +87,7 @@ class Lender:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         await self._app(scope, receive, send)
-        self._pace.add(time.monotonic() - began)
+        self._durations.add(time.monotonic() - began)
 
 
 def _again(heard: list[Message], receive: Receive) -> Receive:

@@ -24,7 +24,7 @@ from deployments.adapter_loader import AdapterLoader
 from deployments.adapters import AdapterReconciler, reconcile
 from deployments.engine_call import Piece, call
 from deployments.heartbeat import Heartbeat
-from deployments.lending import Lender, Pace
+from deployments.lending import Durations, Lender
 from deployments.platform import open_platform
 from deployments.scale import Scale, Strict
 from deployments.source import resolve
@@ -192,8 +192,8 @@ class LLM:
         )
         # The registry is replayed before the first request: what was published answers at once.
         await self._reconciler.replay()
-        self._pace = Pace()
-        self._app = Lender(engine.app, self._reconciler, self._pace)
+        self._durations = Durations()
+        self._app = Lender(engine.app, self._reconciler, self._durations)
         host = ray.util.get_node_ip_address()
         remote = await engine.listen(
             self._socket,
@@ -220,7 +220,7 @@ class LLM:
             running=running,
             waiting=waiting,
             loading=self._loader.seconds,
-            duration=self._pace.duration,
+            duration=self._durations.duration,
         )
 
     async def _tell(self, changed: asyncio.Event) -> None:

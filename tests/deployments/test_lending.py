@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from cluster.errors import LorikeetError, ModelNotFound, Unavailable
-from deployments.lending import ADAPTER_HEADER, NOT_LENT, Lender, Pace
+from deployments.lending import ADAPTER_HEADER, NOT_LENT, Durations, Lender
 
 
 class Desk:
@@ -28,7 +28,9 @@ class Desk:
         self.out.remove(name)
 
 
-async def call(desk: Desk, pace: Pace, app: Any, *headers: tuple[bytes, bytes]) -> list[Message]:
+async def call(
+    desk: Desk, durations: Durations, app: Any, *headers: tuple[bytes, bytes]
+) -> list[Message]:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -37,7 +39,7 @@ async def call(desk: Desk, pace: Pace, app: Any, *headers: tuple[bytes, bytes]) 
     async def receive() -> Message:
         raise AssertionError("nobody reads")
 
-    await Lender(app, desk, pace)({"type": "http", "headers": list(headers)}, receive, send)
+    await Lender(app, desk, durations)({"type": "http", "headers": list(headers)}, receive, send)
     return sent
 
 
@@ -45,16 +47,16 @@ NAMED = (ADAPTER_HEADER, b"bot@0123")
 
 
 async def test_it_is_lent_until_the_answer_has_ended() -> None:
-    desk, pace = Desk(), Pace()
+    desk, durations = Desk(), Durations()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert desk.out == ["bot@0123"]
         await asyncio.sleep(0.01)
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    assert [message.get("status") for message in await call(desk, pace, app, NAMED)] == [200]
+    assert [message.get("status") for message in await call(desk, durations, app, NAMED)] == [200]
     assert (desk.out, desk.lent) == ([], 1)
-    assert pace.duration >= 0.01
+    assert durations.duration >= 0.01
 
 
 class Slow(Desk):
@@ -150,7 +152,7 @@ async def test_it_comes_back_from_a_request_that_fails() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError):
-        await call(desk, Pace(), app, NAMED)
+        await call(desk, Durations(), app, NAMED)
     assert (desk.out, desk.lent) == ([], 1)
 
 
@@ -160,7 +162,7 @@ async def test_the_base_model_needs_none() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope)
 
-    await call(desk, Pace(), app, (b"x-request-id", b"1"))
+    await call(desk, Durations(), app, (b"x-request-id", b"1"))
     assert len(asked) == 1
 
 
@@ -173,14 +175,14 @@ async def test_what_cannot_be_lent_is_refused_as_the_engine_would(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("nobody is asked")
 
-    start, body = await call(Desk(error), Pace(), app, NAMED)
+    start, body = await call(Desk(error), Durations(), app, NAMED)
     assert start["status"] == status
     assert error.message.encode() in body["body"].replace(b"\\", b"")
 
 
 def test_the_pace_follows_slowly() -> None:
-    pace = Pace()
-    pace.add(1.0)
-    assert pace.duration == 1.0
-    pace.add(2.0)
-    assert 1.0 < pace.duration < 1.1
+    durations = Durations()
+    durations.add(1.0)
+    assert durations.duration == 1.0
+    durations.add(2.0)
+    assert 1.0 < durations.duration < 1.1

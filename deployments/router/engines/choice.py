@@ -25,6 +25,10 @@ ON_THE_WAY = 2.0
 REMEMBERED = 1000
 """Adapters on the way before those that have arrived are forgotten."""
 
+Kind = tuple[str, frozenset[str]]
+"""What a replica must hold, and the replicas that are ruled out: requests of one kind fit the same
+replicas."""
+
 
 class Seen(NamedTuple):
     """A replica that may take the request, as this router sees it now."""

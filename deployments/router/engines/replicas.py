@@ -18,10 +18,9 @@ from cluster.errors import Unavailable
 from cluster.store.listen import listen
 from cluster.store.redis import REPLICA_CHANNEL
 from cluster.waiting import happens
-from deployments.router.engines.choice import Choice, Seen, able
+from deployments.router.engines.choice import Choice, Kind, Seen, able
 from deployments.router.engines.occupancy import Occupancy
 from deployments.router.engines.prefixes import Trail
-from deployments.router.waiting.hold import Kind
 
 log = logging.getLogger(__name__)
 

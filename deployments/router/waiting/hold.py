@@ -13,15 +13,13 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from deployments.router.engines.choice import Kind
 from deployments.router.waiting.tier import SHARE, Tier
 
 KEPT = 256
 """Accounts at which those are looked for that can be forgotten."""
 
 Who = TypeVar("Who", bound=Hashable)
-Kind = tuple[str, frozenset[str]]
-"""What a replica must hold, and the replicas that are ruled out: requests of one kind fit the same
-replicas."""
 
 
 @dataclass(eq=False, slots=True)

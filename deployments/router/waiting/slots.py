@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from cluster.catalog.replicas import Replica
 from cluster.errors import Overloaded, TimedOut, Unavailable
-from deployments.router.engines.choice import Seen
+from deployments.router.engines.choice import Kind, Seen
 from deployments.router.engines.prefixes import Trail
 from deployments.router.engines.replicas import ReplicaPool
-from deployments.router.waiting.hold import Hold, Kind, Ticket
+from deployments.router.waiting.hold import Hold, Ticket
 from deployments.router.waiting.kept import KEEP, Kept
 from deployments.router.waiting.pace import Pace
 from deployments.router.waiting.tier import Tier

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from bench.quantile import quantile
-from deployments.router.waiting.hold import Hold, Kind, Ticket
+from deployments.router.engines.choice import Kind
+from deployments.router.waiting.hold import Hold, Ticket
 from deployments.router.waiting.kept import Kept
 from deployments.router.waiting.tier import Tier
 

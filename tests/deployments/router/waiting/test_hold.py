@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from deployments.router.waiting.hold import KEPT, Hold, Kind, Ticket
+from deployments.router.engines.choice import Kind
+from deployments.router.waiting.hold import KEPT, Hold, Ticket
 from deployments.router.waiting.tier import SHARE, Tier
 
 BASE: Kind = ("budgie", frozenset())
