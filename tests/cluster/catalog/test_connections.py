@@ -180,7 +180,8 @@ async def test_a_secret_that_comes_during_a_change_of_host_is_not_the_new_hosts(
     await desk.connections.create(
         desk.org, "k", "acme", Protocol.OPENAI, None, Change(base_url="https://a.test/v1")
     )
-    read, rotating = connections._present, []
+    read = connections._present
+    rotating: list[asyncio.Task[ConnectionRow]] = []
 
     async def interrupted(*given: Any, **more: Any) -> ConnectionRow:
         row = await read(*given, **more)
