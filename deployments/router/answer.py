@@ -7,6 +7,10 @@ from typing import Protocol
 from deployments.router.exchange import Exchange
 
 
+RETRY_PAUSE = 0.02
+"""Seconds before the first retry, with jitter; doubled for each further one."""
+
+
 class ConnectionLost(Exception):
     """The connection broke before the answer was whole."""
 

@@ -104,7 +104,7 @@ async def test_who_leaves_while_it_waits_is_lent_nothing() -> None:
         raise AssertionError("nobody is asked")
 
     scope = {"type": "http", "headers": [NAMED]}
-    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    request = asyncio.create_task(Lender(app, desk, Durations())(scope, wire.receive, unsent))
     await desk.asked.wait()
     wire.messages.put_nowait({"type": "http.disconnect"})
     async with asyncio.timeout(5):
@@ -119,7 +119,7 @@ async def test_what_is_heard_while_it_waits_is_heard_by_the_app() -> None:
         heard.extend([await receive() for _ in range(3)])
 
     scope = {"type": "http", "headers": [NAMED]}
-    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    request = asyncio.create_task(Lender(app, desk, Durations())(scope, wire.receive, unsent))
     async with asyncio.timeout(5):
         await wire.waited.wait()
         desk.may.set()
@@ -138,7 +138,7 @@ async def test_who_stops_the_server_stops_what_waits() -> None:
         raise AssertionError("nobody is asked")
 
     scope = {"type": "http", "headers": [NAMED]}
-    request = asyncio.create_task(Lender(app, desk, Pace())(scope, wire.receive, unsent))
+    request = asyncio.create_task(Lender(app, desk, Durations())(scope, wire.receive, unsent))
     await desk.asked.wait()
     request.cancel()
     await asyncio.wait({request})

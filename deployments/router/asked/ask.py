@@ -17,9 +17,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from cluster.catalog.replicas import Replica
 from cluster.catalog.route import Route
 from cluster.errors import Internal, Unavailable
-from deployments.router.answer import ConnectionLost, WholeAnswer
+from deployments.router.answer import RETRY_PAUSE, ConnectionLost, WholeAnswer
 from deployments.router.dialects.openai.parse import BYTES_PER_TOKEN
-from deployments.router.engines.sender import RETRY_PAUSE
 from deployments.router.exchange import Beside, Exchange, Usage
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from cluster.catalog.route import Route
 from cluster.errors import InvalidRequest, LorikeetError, TimedOut, Unavailable
 from cluster.settings import Settings
 from deployments.lending import ADAPTER_HEADER, NOT_LENT
-from deployments.router.answer import Answer, ConnectionLost
+from deployments.router.answer import RETRY_PAUSE, Answer, ConnectionLost
 from deployments.router.dialects.openai.errors import from_engine, status_of
 from deployments.router.endpoint import ENDPOINTS
 from deployments.router.engines.address import addressed
@@ -24,8 +24,6 @@ from deployments.router.engines.transport import ReplicaAnswer, Transport
 from deployments.router.exchange import Exchange
 from deployments.router.waiting.slots import Need, Place, Slots
 
-RETRY_PAUSE = 0.02
-"""Seconds before the first retry, with jitter; doubled for each further one."""
 FAULTS = frozenset({NOT_LENT, 500, 502, 503})
 """What an engine answers that can't serve anybody. A 4xx is the caller's, and final."""
 
