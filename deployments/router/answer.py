@@ -6,7 +6,6 @@ from typing import Protocol
 
 from deployments.router.exchange import Exchange
 
-
 RETRY_PAUSE = 0.02
 """Seconds before the first retry, with jitter; doubled for each further one."""
 
