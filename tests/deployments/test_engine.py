@@ -64,7 +64,7 @@ async def test_a_dead_engine_is_a_503_in_openais_shape(tmp_path: Path) -> None:
 
     engine = Engine(client, app, SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
     path = tmp_path / "private" / "engine.sock"
-    await engine.listen(path, None, "token", lambda app: app)
+    await engine.listen(path, None, "token", engine.app)
     transport = httpx.AsyncHTTPTransport(uds=str(path), retries=20)
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as http:
         once = await http.get("/once")
@@ -87,7 +87,7 @@ async def test_its_port_answers_routers_only(tmp_path: Path) -> None:
 
     engine = Engine(Client(), app, SimpleNamespace(waiting=0), Path())  # type: ignore[arg-type]
     path = tmp_path / "private" / "engine.sock"
-    remote = await engine.listen(path, "127.0.0.1", "s3cret")
+    remote = await engine.listen(path, "127.0.0.1", "s3cret", engine.app)
     assert remote is not None
     async with asyncio.timeout(10):
         while not all(server.started for server, _ in engine._servers):
