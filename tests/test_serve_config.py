@@ -81,7 +81,8 @@ def read_arguments(import_path: str, given: dict[str, object]) -> object:
 )
 def test_the_examples_of_the_docs_are_taken(text: str) -> None:
     for import_path, args in arguments(text):
-        read_arguments(import_path, args)
+        given = read_arguments(import_path, args)
+        assert given.model_dump(include=set(args)).keys() == args.keys()
 
 
 def test_the_arguments_of_every_application_are_taken() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -17,6 +16,7 @@ from cluster.catalog.announce import announce
 from cluster.catalog.base_models import BaseModel
 from cluster.catalog.caller import Sticky
 from cluster.catalog.names import (
+    check_name,
     claim,
     require_no_adapter,
     require_no_alias,
@@ -35,8 +35,6 @@ from cluster.store.sql import Database, take_turns
 MAX_LIST = 100
 MAX_ALIASES = 1000
 """Of one organization: every router holds them all."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
-"""Without `/`: it stands in paths with more behind it."""
 
 
 class As(Enum):
@@ -63,12 +61,7 @@ class Aliases:
     ) -> Alias:
         """Raises InvalidRequest for a name or targets that can't be, ModelNotFound for a target
         that nobody serves, and Conflict where a model, an adapter or an alias has the name."""
-        if not NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} can't be an alias: 1 to 200 letters, digits and ._:- , beginning with a "
-                "letter or digit.",
-                param="name",
-            )
+        check_name(name, "an alias")
         bases = await served(self._database)
         require_no_base(bases, name)
         async with self._database.begin() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sqlalchemy import Select, select
@@ -9,9 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.base_models import BaseModel, BaseModels
 from cluster.catalog.lifecycle import AdapterState
-from cluster.errors import Conflict
+from cluster.errors import Conflict, InvalidRequest
 from cluster.store.schema import Adapter, AliasRow, VirtualModelRow
 from cluster.store.sql import Database, take_turns
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+"""Without `/`: it parts a provider from its model, and the paths of the API."""
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises InvalidRequest where `name` can't be that of `what`."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} can't be {what}: 1 to 200 letters, digits and ._:- , beginning with a "
+            "letter or digit.",
+            param="name",
+        )
 
 
 async def served(database: Database) -> Mapping[str, BaseModel]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.catalog.announce import announce
 from cluster.catalog.names import (
+    check_name,
     claim,
     require_no_adapter,
     require_no_alias,
@@ -23,7 +23,7 @@ from cluster.catalog.preset import Preset
 from cluster.catalog.split import Target
 from cluster.catalog.targets import check_models, check_weights
 from cluster.catalog.virtual_model import Strategy, VirtualModel
-from cluster.errors import Conflict, InvalidRequest, NotFound
+from cluster.errors import Conflict, NotFound
 from cluster.identifiers import new_id
 from cluster.store.page import Order, Page, fetch_page
 from cluster.store.schema import VirtualModelRow
@@ -32,8 +32,6 @@ from cluster.store.sql import Database, take_turns
 MAX_LIST = 100
 MAX_VIRTUAL_MODELS = 1000
 """Of one organization, in all projects: every router holds them all."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
-"""As an alias's: without `/`, which parts a provider from its model."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,7 @@ class VirtualModels:
     async def create(self, project: Project, name: str, wish: Wish) -> VirtualModel:
         """Raises InvalidRequest for a name or targets that can't be, ModelNotFound for a target
         that nobody serves, and Conflict where another thing has the name."""
-        if not NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} can't be a virtual model: 1 to 200 letters, digits and ._:- , beginning "
-                "with a letter or digit.",
-                param="name",
-            )
+        check_name(name, "a virtual model")
         organization_id = project.organization_id
         bases = await served(self._database)
         require_no_base(bases, name)

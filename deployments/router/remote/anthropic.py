@@ -5,13 +5,13 @@ from __future__ import annotations
 import orjson
 
 from cluster.usage.event import LARGEST
+from deployments.router.counts import anthropic_usage
 from deployments.router.remote.faults import garbage
 from deployments.router.remote.openai import without_ours
 from deployments.router.remote.passage import (
     ANTHROPIC_SILENT,
     Document,
     Passage,
-    anthropic_usage,
 )
 from deployments.router.remote.sse import Event, written
 

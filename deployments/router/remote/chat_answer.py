@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from deployments.router.counts import anthropic_usage
 from deployments.router.exchange import Usage
 from deployments.router.remote.chat_request import to_messages
 from deployments.router.remote.faults import garbage
@@ -14,7 +15,6 @@ from deployments.router.remote.passage import (
     ANTHROPIC_SILENT,
     Document,
     Passage,
-    anthropic_usage,
     openai_object,
 )
 from deployments.router.remote.sse import Event, written

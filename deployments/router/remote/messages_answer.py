@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from deployments.router.counts import openai_usage
 from deployments.router.exchange import Usage
 from deployments.router.remote.faults import garbage
 from deployments.router.remote.messages_request import to_chat
@@ -13,7 +14,6 @@ from deployments.router.remote.passage import (
     Document,
     Passage,
     anthropic_object,
-    openai_usage,
 )
 from deployments.router.remote.sse import Event, written
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import orjson
 
+from deployments.router.counts import openai_usage
 from deployments.router.remote.faults import from_event, garbage
-from deployments.router.remote.passage import Document, Passage, openai_object, openai_usage
+from deployments.router.remote.passage import Document, Passage, openai_object
 from deployments.router.remote.sse import Event, written
 
 HOLDS = {

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import orjson
 
 from cluster.catalog.route import Remote
-from cluster.usage.event import LARGEST
 from deployments.router.exchange import Exchange, Usage
 from deployments.router.remote.faults import cut_off, from_event, garbage
 from deployments.router.remote.sse import Event
@@ -110,25 +108,6 @@ def _said(node: object, named: str = "") -> int:
     return 0
 
 
-def count(usage: Mapping[str, Any], name: str) -> int:
-    """A number of tokens that a provider tells, 0 for what is none."""
-    value = usage.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return 0
-    return min(max(value, 0), LARGEST)
-
-
-def openai_usage(usage: object) -> Usage | None:
-    """Of OpenAI's object, by the names of chats or of responses; None where it counts nothing."""
-    if not isinstance(usage, dict):
-        return None
-    inputs = count(usage, "prompt_tokens") or count(usage, "input_tokens")
-    outputs = count(usage, "completion_tokens") or count(usage, "output_tokens")
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    cached = count(details, "cached_tokens") if isinstance(details, dict) else 0
-    return Usage(inputs, outputs, cached) if inputs or outputs else None
-
-
 def openai_object(counted: Usage, more: object = None) -> Document:
     """OpenAI's object with these counts, and what else `more` has."""
     given = more if isinstance(more, dict) else {}
@@ -149,16 +128,6 @@ def openai_object(counted: Usage, more: object = None) -> Document:
 
 
 ANTHROPIC_SILENT = frozenset({"message_start", "ping"})
-
-
-def anthropic_usage(usage: object) -> Usage | None:
-    """Of Anthropic's, whose input is without what came from the cache and what went into it."""
-    if not isinstance(usage, dict):
-        return None
-    cached = count(usage, "cache_read_input_tokens")
-    inputs = count(usage, "input_tokens") + cached + count(usage, "cache_creation_input_tokens")
-    outputs = count(usage, "output_tokens")
-    return Usage(min(inputs, LARGEST), outputs, cached) if inputs or outputs else None
 
 
 def anthropic_object(counted: Usage) -> Document:

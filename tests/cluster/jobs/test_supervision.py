@@ -123,6 +123,7 @@ async def test_success_follows_publication_at_once(
     await adapter(world, job, AdapterState.PUBLISHED)
     wake.set()
     await reaches(world, job, S.SUCCEEDED)
+    assert (await world.jobs.get(world.ann, job.id)).state == S.SUCCEEDED
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
 

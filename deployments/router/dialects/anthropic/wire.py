@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from cluster.errors import LorikeetError
+from deployments.router.counts import anthropic_usage
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import MESSAGE_MOST, from_engine, headed, status_of
 from deployments.router.exchange import Exchange, Usage
@@ -48,7 +49,7 @@ class Anthropic:
         return _ERROR + b"data: " + _body(error) + b"\n\n"
 
     def counts(self, document: dict[str, Any]) -> Usage:
-        return _counts(document.get("usage"))
+        return anthropic_usage(document.get("usage")) or Usage()
 
     def events(self, exchange: Exchange) -> Events:
         return AnthropicEvents(exchange)
@@ -75,13 +76,13 @@ class AnthropicEvents(Events):
             return ANTHROPIC.event(error, self._exchange).removesuffix(b"\n\n")
         used = self._exchange.usage
         if event.startswith(_START):
-            begun = _counts(orjson.loads(_data(event))["message"].get("usage"))
+            begun = anthropic_usage(orjson.loads(_data(event))["message"].get("usage")) or Usage()
             if begun.prompt:
                 used.prompt, used.cached = begun.prompt, begun.cached
         elif event.startswith(_END):
             usage = orjson.loads(_data(event)).get("usage")
             if usage is not None:
-                counted = _counts(usage)
+                counted = anthropic_usage(usage) or Usage()
                 if counted.prompt:  # else what was told, or estimated, at the beginning stands
                     used.prompt, used.cached = counted.prompt, counted.cached
                 used.completion = counted.completion
@@ -98,19 +99,6 @@ def _body(error: LorikeetError) -> bytes:
     if error.param is not None:
         told["param"] = error.param
     return orjson.dumps({"type": "error", "error": told})
-
-
-def _counts(usage: dict[str, Any] | None) -> Usage:
-    """The input is told without what came from the cache and what went into it."""
-    if usage is None:
-        return Usage()
-    cached = usage.get("cache_read_input_tokens") or 0
-    made = usage.get("cache_creation_input_tokens") or 0
-    return Usage(
-        prompt=(usage.get("input_tokens") or 0) + cached + made,
-        completion=usage.get("output_tokens") or 0,
-        cached=cached,
-    )
 
 
 ANTHROPIC = Anthropic()

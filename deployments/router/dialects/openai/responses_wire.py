@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from cluster.errors import LorikeetError
+from deployments.router.counts import openai_usage
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import render, render_event
 from deployments.router.dialects.openai.response_record import (
@@ -18,7 +19,6 @@ from deployments.router.dialects.openai.response_record import (
 )
 from deployments.router.dialects.openai.wire import OPENAI
 from deployments.router.exchange import Exchange, Usage
-from deployments.router.remote.passage import openai_usage
 
 _DELTA = b".delta\ndata: "
 """Of the events that bring text, reasoning or a tool's arguments, about a token each."""

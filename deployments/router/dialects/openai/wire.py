@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from cluster.errors import LorikeetError
+from deployments.router.counts import openai_usage
 from deployments.router.dialects.dialect import Events
 from deployments.router.dialects.openai.errors import from_engine, render, render_event, status_of
 from deployments.router.exchange import Exchange, Usage
@@ -44,7 +45,7 @@ class OpenAI:
         return render_event(error)
 
     def counts(self, document: dict[str, Any]) -> Usage:
-        return _counts(document.get("usage"))
+        return openai_usage(document.get("usage")) or Usage()
 
     def events(self, exchange: Exchange) -> Events:
         return OpenAIEvents(exchange)
@@ -84,23 +85,11 @@ class OpenAIEvents(Events):
             if _COUNTS in event:
                 usage = orjson.loads(event.removeprefix(b"data: ")).get("usage")
                 if usage is not None:
-                    self._exchange.usage = _counts(usage)
+                    self._exchange.usage = openai_usage(usage) or Usage()
                     if not self._exchange.usage_wanted:
                         continue
             kept.append(event)
         return b"\n\n".join(kept)
-
-
-def _counts(usage: dict[str, Any] | None) -> Usage:
-    """VLLM's usage object, as numbers."""
-    if usage is None:
-        return Usage()
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt=usage.get("prompt_tokens", 0),
-        completion=usage.get("completion_tokens") or 0,
-        cached=details.get("cached_tokens") or 0,
-    )
 
 
 OPENAI = OpenAI()

@@ -87,11 +87,11 @@ def test_requests(places: list[int], junk: Any) -> None:
         spoilt.get("response_format"), dict | None
     ):
         with contextlib.suppress(InvalidRequest):
-            json.dumps(to_messages(spoilt, "x"))
+            assert json.dumps(to_messages(spoilt, "x"))
     spoilt = spoil(MESSAGES, places, junk)
     if isinstance(spoilt["messages"], list) and isinstance(spoilt["metadata"], dict | None):
         with contextlib.suppress(InvalidRequest):
-            json.dumps(to_chat(spoilt, "x", "max_tokens"))
+            assert json.dumps(to_chat(spoilt, "x", "max_tokens"))
 
 
 WAYS = [

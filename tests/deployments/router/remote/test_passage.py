@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.usage.event import LARGEST
+from deployments.router.counts import anthropic_usage
 from deployments.router.exchange import Usage
-from deployments.router.remote.passage import anthropic_usage
 
 
 def test_a_sum_of_counts_is_bounded_as_each_of_them_is() -> None:

@@ -142,6 +142,7 @@ async def test_a_place_is_kept_no_longer_though_nobody_leaves_one(room: Room) ->
     await room.held(2)
     async with asyncio.timeout(5):
         await asyncio.gather(*waiting)
+    assert [one.mine for one in room.pool._occupancies.values() if one.mine] == [8]
 
 
 async def test_a_flood_does_not_wait_inside_the_engine_before_others(room: Room) -> None:
@@ -170,6 +171,7 @@ async def test_no_place_is_kept_from_who_has_less_than_their_share(room: Room) -
     own.leave(100)
     async with asyncio.timeout(5):
         await room.ask("a")
+    assert room.slots.waiting("budgie") == 0
 
 
 async def test_who_leaves_while_they_wait_takes_no_place(room: Room) -> None:
@@ -180,6 +182,7 @@ async def test_who_leaves_while_they_wait_takes_no_place(room: Room) -> None:
     await room.held(1)
     first.leave(1)
     await stays
+    assert room.pool._occupancies["r"].mine == 2
 
 
 async def test_who_leaves_as_their_turn_comes_gives_the_place_back(room: Room) -> None:
